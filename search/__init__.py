@@ -1,0 +1,1 @@
+"""What to try next, and the story of a run."""

@@ -1,0 +1,225 @@
+"""The configuration of a run: every setting, its meaning, its bounds and its default."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _parse_bound(value: Any) -> Any:
+    """``1/16`` and ``25%`` are shares of the base network; whole numbers are absolute."""
+    if isinstance(value, str):
+        text = value.strip().replace("_", "")
+        try:
+            number = float(text[:-1]) / 100 if text.endswith("%") else float(Fraction(text))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"{value!r} is neither a number (20000), a share (1/16) nor a percentage (25%)") from None
+        value = number if "/" in text or text.endswith("%") or number < 1 else int(number)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is neither a number (20000), a share (1/16) nor a percentage (25%)")
+    if not value > 0:
+        raise ValueError("must be greater than 0")
+    if isinstance(value, float) and value > 1:
+        if value != int(value):
+            raise ValueError(
+                f"{value!r}: a share of the base network must be at most 1, an absolute bound a whole number"
+            )
+        return int(value)
+    return value
+
+
+Bound = Annotated[int | float, BeforeValidator(_parse_bound)]
+"""A budget: a whole number is absolute, a float in (0, 1] is a share of the base network."""
+
+
+class DataConfig(Section):
+    """Images and how they are split."""
+
+    source: str = Field(
+        description="digits, a torchvision set (CIFAR10), a folder of class/name.png, or a .parquet file"
+    )
+    test: str | None = Field(
+        None, description="separate source of the test split; else the set's own, else a share of source"
+    )
+    root: str = Field("data", description="where torchvision keeps its downloads")
+    size: int | None = Field(None, ge=1, description="resize images to size × size; default: as they are")
+    limit: int | None = Field(None, ge=1, description="use at most this many images for training and validation")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of the images kept for validation")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share kept for the test split, where the set has none")
+    download: bool = Field(True, description="let torchvision download the set")
+
+
+class NetworkConfig(Section):
+    """The base network that is grown and pruned."""
+
+    name: str = Field("inception", description="inception, a torchvision CNN (resnet18), or package.module:factory")
+    arguments: dict[str, Any] = Field({}, description="keyword arguments of the builder or factory")
+    weights: str | None = Field(
+        None, description="safetensors file of trained weights; default: train the base network"
+    )
+    keep: tuple[str, ...] = Field((), description="shell patterns of layers whose output channels must stay")
+
+
+class TrainConfig(Section):
+    """One training: of the base network, or of a candidate."""
+
+    epochs: int = Field(30, ge=1, description="passes over the training split")
+    batch_size: int = Field(64, ge=2, description="images per step")
+    learning_rate: float = Field(0.003, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay, on weights of two or more dimensions")
+    schedule: Literal["cosine", "one_cycle", "constant"] = Field(
+        "one_cycle", description="learning rate over the steps"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
+    distillation: float = Field(0.0, ge=0, le=1, description="weight of the base network's soft labels; 0 is off")
+    temperature: float = Field(4.0, gt=0, description="temperature of the soft labels")
+    shift: int = Field(0, ge=0, description="augmentation: random shift by up to this many pixels")
+    flip: bool = Field(False, description="augmentation: random horizontal flip")
+
+
+class SpaceConfig(Section):
+    """What a genome may vary."""
+
+    criteria: tuple[str, ...] = Field(
+        ("l1", "l2", "bn_scale", "fpgm", "taylor", "activation_mean"),
+        min_length=1,
+        description="criteria to blend; package.module:function works like a built-in",
+    )
+    blend_by: Literal["network", "stage", "group"] = Field("stage", description="groups that share a blend")
+    growth: int = Field(1, ge=0, le=3, description="most modules that growth may add to a stage")
+    min_keep: float = Field(0.05, gt=0, le=1, description="least keep ratio of a group")
+    min_width: float = Field(0.1, gt=0, le=1, description="least overall width factor")
+    round_to: int = Field(1, ge=1, description="widths are multiples of this (8 suits most accelerators)")
+    mutation: float = Field(0.1, gt=0, le=1, description="probability that a gene mutates")
+
+
+class BudgetConfig(Section):
+    """Upper bounds on a candidate: absolute (20000) or a share of the base network (1/16, 25%)."""
+
+    params: Bound | None = Field(None, description="parameters")
+    macs: Bound | None = Field(None, description="multiply-accumulates per image")
+    bytes: Bound | None = Field(None, description="bytes of float32 weights")
+
+
+class SearchSettings(Section):
+    """What is tried, and how much of it."""
+
+    strategy: Literal["evolution", "random", "optuna-tpe", "optuna-nsga2"] = Field(
+        "evolution", description="proposes genomes"
+    )
+    probes: int = Field(240, ge=1, description="evaluations without training")
+    trainings: int = Field(12, ge=1, description="candidates trained to the end")
+    rounds: int = Field(3, ge=1, description="times that probing pauses and the most promising are trained")
+    population: int = Field(40, ge=4, description="individuals that survive selection")
+    cost: Literal["params", "macs", "bytes"] = Field("params", description="second objective beside the error")
+    window: int | None = Field(
+        None, ge=1, description="evaluations asked for ahead of the last commit; default: 16 × workers"
+    )
+
+
+class ProbeConfig(Section):
+    """The cheap evaluation."""
+
+    images: int = Field(512, ge=2, description="training images for batch-norm recalibration and the ridge refit")
+    batch_size: int = Field(256, ge=2, description="images per forward pass")
+    scoring_images: int = Field(512, ge=2, description="training images that data-driven criteria see")
+    latency: bool = Field(False, description="time every probed network (wall-clock column; selection never uses it)")
+
+
+class LimitsConfig(Section):
+    """When an evaluation is given up."""
+
+    probe_seconds: float = Field(120.0, gt=0, description="time limit of a probe")
+    train_seconds: float = Field(3600.0, gt=0, description="time limit of a training")
+    memory_mb: int | None = Field(
+        None, ge=64, description="memory an evaluation may take beyond its idle worker; default: no limit"
+    )
+    retries: int = Field(2, ge=0, description="restarts elsewhere after a lost worker")
+
+
+class ClusterConfig(Section):
+    """Where evaluations run."""
+
+    address: str | None = Field(None, description="address of a running Ray cluster; default: start a local one")
+    workers: int | None = Field(None, ge=1, description="worker processes; default: one per core, or per GPU share")
+    threads: int = Field(
+        1, ge=1, description="CPU threads of an evaluation; part of the result, so a setting of the run"
+    )
+    gpus_per_worker: float = Field(0.0, ge=0, description="GPUs, or the share of one, that a worker takes")
+    deterministic: bool = Field(True, description="on GPUs: deterministic kernels, at some cost in speed")
+
+
+class ControlsConfig(Section):
+    """Plain alternatives trained at the same cost, to hold the search against."""
+
+    enabled: bool = Field(True, description="train the controls and print whether the search beat them")
+    repeats: int = Field(3, ge=1, description="trainings (seeds) of each control and of the chosen candidate")
+    sensitivity_levels: int = Field(3, ge=1, description="keep ratios probed per group for sensitivity-then-bisect")
+
+
+class ExportConfig(Section):
+    """What leaves the run."""
+
+    formats: tuple[Literal["onnx", "torch"], ...] = Field(("onnx", "torch"), min_length=1, description="export formats")
+    tolerance: float = Field(1e-4, gt=0, description="largest output difference that the registry accepts")
+    max_accuracy_drop: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="choose the cheapest candidate within this drop of validation accuracy; default: the most accurate within budget",
+    )
+    register_as: str | None = Field(None, description="name of the registered model; default: niwaki-NAME")
+    alias: str = Field("champion", min_length=1, description="alias that points to the registered version")
+
+
+class TrackingConfig(Section):
+    """MLflow."""
+
+    enabled: bool = Field(True, description="log to MLflow; MLFLOW_TRACKING_URI overrides uri")
+    uri: str | None = Field(None, description="tracking server; default: SQLite beside the runs")
+    experiment: str = Field("niwaki", min_length=1, description="MLflow experiment")
+
+
+class SearchConfig(Section):
+    """A whole run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run; its folder is OUT/NAME")
+    seed: int = Field(0, ge=0, lt=2**63, description="all randomness of the run is derived from it")
+    out: Path = Field(Path("runs"), description="folder that holds the runs")
+    data: DataConfig
+    network: NetworkConfig = NetworkConfig()
+    base_training: TrainConfig = TrainConfig(epochs=40)
+    training: TrainConfig = TrainConfig(distillation=0.5)
+    space: SpaceConfig = SpaceConfig()
+    budget: BudgetConfig = BudgetConfig()
+    search: SearchSettings = SearchSettings()
+    probe: ProbeConfig = ProbeConfig()
+    limits: LimitsConfig = LimitsConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    controls: ControlsConfig = ControlsConfig()
+    export: ExportConfig = ExportConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchConfig:
+        if self.search.rounds > self.search.trainings:
+            raise ValueError(
+                f"search.rounds ({self.search.rounds}) cannot exceed search.trainings ({self.search.trainings})"
+            )
+        if len(set(self.space.criteria)) != len(self.space.criteria):
+            raise ValueError(f"space.criteria: {list(self.space.criteria)} names a criterion twice")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.out / self.name

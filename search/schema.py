@@ -1,0 +1,109 @@
+"""The columns of the archive, each with its meaning; and evaluations to rows and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from search.evaluation import Evaluation, Outcome, Request
+from spaces.genome import Genome
+
+SCHEMA_VERSION = 1
+
+_IDENTITY = [
+    ("number", pa.int64(), "position in the order of commits, from 0"),
+    ("candidate", pa.string(), "content hash of the genome"),
+    ("genome", pa.string(), "canonical JSON of the genome"),
+    ("stage", pa.string(), "probe (no training) or train (fine-tuned to the end)"),
+    ("origin", pa.string(), "who asked: a strategy, seed:NAME, control:NAME"),
+    ("repeat", pa.int64(), "0, or the index of a repeated training with another seed"),
+    ("status", pa.string(), "ok or failed"),
+    ("reason", pa.string(), "empty, or oom, nan, timeout, error, worker_lost"),
+    ("message", pa.string(), "the failure in one line"),
+]
+METRICS = [
+    ("accuracy", pa.float64(), "validation top-1 accuracy, 0 to 1"),
+    ("loss", pa.float64(), "validation cross-entropy, nats"),
+    (
+        "refit_accuracy",
+        pa.float64(),
+        "validation accuracy after a ridge refit of the classifier on the features",
+    ),
+    ("params", pa.int64(), "trainable parameters of the compact network"),
+    ("macs", pa.int64(), "multiply-accumulates per image (convolutions and linear layers)"),
+    ("bytes", pa.int64(), "float32 parameters and buffers"),
+    ("violation", pa.float64(), "largest relative excess over a budget; 0 when all are met"),
+    ("epochs", pa.int64(), "epochs trained; 0 for a probe"),
+    ("seed", pa.int64(), "seed of the evaluation's generator"),
+    ("same_masked", pa.float64(), "largest output difference, compact network to masked base network"),
+    (
+        "same_reloaded",
+        pa.float64(),
+        "largest output difference, compact network to the one reloaded from disk",
+    ),
+]
+WALL_CLOCK = [
+    ("latency_ms", pa.float64(), "median milliseconds per batch on the worker; NaN if not measured"),
+    ("seconds", pa.float64(), "device-seconds over all attempts"),
+    ("worker", pa.string(), "node and process that ran it"),
+    ("attempts", pa.int64(), "times it was started"),
+    ("committed_at", pa.float64(), "seconds since the epoch when the row was committed"),
+]
+_EMBEDDING = [("embedding", pa.list_(pa.float64()), "statistics of the candidate's features, for surrogates")]
+
+SCHEMA = pa.schema(
+    [
+        pa.field(name, kind, metadata={"description": text})
+        for name, kind, text in [*_IDENTITY, *METRICS, *_EMBEDDING, *WALL_CLOCK]
+    ],
+    metadata={"niwaki_schema": str(SCHEMA_VERSION)},
+)
+WALL_CLOCK_COLUMNS = tuple(name for name, _, _ in WALL_CLOCK)
+"""Columns that may differ between two runs of the same configuration and seed."""
+
+_INTEGERS = {name for name, kind, _ in [*METRICS, *WALL_CLOCK] if kind == pa.int64()}
+
+
+def to_row(evaluation: Evaluation, committed_at: float) -> dict[str, Any]:
+    """The archive's row for an evaluation; metrics that were not measured are null."""
+    request, outcome = evaluation.request, evaluation.outcome
+    row: dict[str, Any] = {
+        "number": request.number,
+        "candidate": request.genome.id,
+        "genome": request.genome.text,
+        "stage": request.stage,
+        "origin": request.origin,
+        "repeat": request.repeat,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "message": outcome.message,
+        "embedding": list(outcome.embedding),
+        "seconds": outcome.seconds,
+        "worker": outcome.worker,
+        "attempts": outcome.attempts,
+        "committed_at": committed_at,
+        "latency_ms": outcome.metrics.get("latency_ms"),
+    }
+    for name, _, _ in METRICS:
+        value = outcome.metrics.get(name)
+        row[name] = int(value) if value is not None and name in _INTEGERS else value
+    return row
+
+
+def from_row(row: dict[str, Any]) -> Evaluation:
+    """The evaluation that :func:`to_row` wrote."""
+    request = Request(row["number"], row["stage"], Genome.from_text(row["genome"]), row["origin"], row["repeat"])
+    metrics = {name: row[name] for name, _, _ in [*METRICS, WALL_CLOCK[0]] if row[name] is not None}
+    outcome = Outcome(
+        number=row["number"],
+        status=row["status"],
+        reason=row["reason"],
+        message=row["message"],
+        metrics=metrics,
+        embedding=tuple(row["embedding"]),
+        seconds=row["seconds"],
+        worker=row["worker"],
+        attempts=row["attempts"],
+    )
+    return Evaluation(request, outcome)

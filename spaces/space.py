@@ -1,0 +1,235 @@
+"""The search space: which genomes there are, how to draw and vary them, and what each costs.
+
+Every operator returns a valid genome: genes within bounds, at least one channel kept in every group, and within
+budget (:meth:`Space.repair`). All randomness comes from the generator passed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from spaces.budget import Budget
+from spaces.genome import Genome
+from spaces.layout import Cost, Layout
+
+Growth = tuple[int, ...]
+
+
+class InfeasibleBudget(ValueError):
+    """No genome of the space meets the budget; the message names the nearest feasible one."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One gene as a box for samplers that want plain numbers (Optuna): ``low ≤ value ≤ high``."""
+
+    name: str
+    kind: Literal["integer", "real"]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """Genomes over the groups of a base network and of its growths.
+
+    Attributes:
+        layouts: per growth vector, the layout of the base network grown by it.
+        criteria: names of the blended criteria, in the order of a blend's weights.
+        clusters: per group name, the index of the cluster whose blend it uses.
+        budget: upper bounds on cost.
+        min_keep: least keep ratio of a group, in (0, 1].
+        min_width: least overall width factor, in (0, 1].
+        round_to: widths are multiples of this where a group is large enough.
+        mutation: probability that a gene mutates.
+    """
+
+    layouts: Mapping[Growth, Layout]
+    criteria: tuple[str, ...]
+    clusters: Mapping[str, int]
+    budget: Budget = field(default_factory=Budget)
+    min_keep: float = 0.05
+    min_width: float = 0.1
+    round_to: int = 1
+    mutation: float = 0.1
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Names of all groups of all growths, in a fixed order: the order of ``Genome.keep``."""
+        names: dict[str, None] = {}
+        for growth in sorted(self.layouts):
+            names.update(dict.fromkeys(self.layouts[growth].names))
+        return tuple(names)
+
+    @cached_property
+    def _columns(self) -> dict[Growth, np.ndarray]:
+        place = {name: i for i, name in enumerate(self.groups)}
+        return {g: np.array([place[n] for n in layout.names], dtype=np.int64) for g, layout in self.layouts.items()}
+
+    @cached_property
+    def blends(self) -> int:
+        """Number of clusters."""
+        return max(self.clusters.values(), default=-1) + 1
+
+    @cached_property
+    def max_growth(self) -> Growth:
+        """Most modules per stage."""
+        return tuple(int(m) for m in np.max(list(self.layouts), axis=0)) if any(self.layouts) else ()
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash of everything that gives a genome its meaning; a resumed run must have the same."""
+        content = {
+            "groups": {str(g): [(x.name, x.size) for x in layout.groups] for g, layout in sorted(self.layouts.items())},
+            "criteria": self.criteria,
+            "clusters": sorted(self.clusters.items()),
+            "budget": self.budget.limits(),
+            "bounds": [self.min_keep, self.min_width, self.round_to, self.mutation],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def layout(self, genome: Genome) -> Layout:
+        """The layout of the base network that ``genome`` prunes."""
+        return self.layouts[genome.growth]
+
+    def widths(self, genome: Genome) -> np.ndarray:
+        """Channels kept per group of :meth:`layout`, int64 ``[G]``, each in ``1 … size``."""
+        sizes = self.layout(genome).sizes
+        ratios = np.asarray(genome.keep)[self._columns[genome.growth]] * genome.width
+        step = np.minimum(self.round_to, sizes)
+        return np.clip(np.round(sizes * ratios / step).astype(np.int64) * step, step, sizes)
+
+    def cost(self, genome: Genome) -> Cost:
+        """Exact cost of the candidate, without building it."""
+        return self.layout(genome).cost(self.widths(genome))
+
+    def least(self) -> Genome:
+        """The smallest genome there is."""
+        return self._uniform(tuple(0 for _ in self.max_growth), self.min_width, self.min_keep)
+
+    def uniform(self, keep: float, weights: tuple[float, ...] | None = None, growth: Growth | None = None) -> Genome:
+        """All groups at the same keep ratio, one blend everywhere (equal weights by default)."""
+        return self._uniform(growth or tuple(0 for _ in self.max_growth), 1.0, keep, weights)
+
+    def _uniform(self, growth: Growth, width: float, keep: float, weights: tuple[float, ...] | None = None) -> Genome:
+        row = weights or tuple(1.0 for _ in self.criteria)
+        return self.normalise(Genome(growth, width, (keep,) * len(self.groups), (row,) * self.blends))
+
+    def sample(self, rng: np.random.Generator) -> Genome:
+        """A genome within budget: widths spread evenly over orders of magnitude, blends uniform on the simplex."""
+        growth = tuple(int(rng.integers(0, m + 1)) for m in self.max_growth)
+        width = float(np.exp(rng.uniform(np.log(self.min_width), 0.0)))
+        keep = rng.uniform(self.min_keep, 1.0, len(self.groups))
+        blend = rng.dirichlet(np.ones(len(self.criteria)), self.blends)
+        return self.repair(Genome(growth, width, tuple(keep), tuple(map(tuple, blend))))
+
+    def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
+        """A changed copy: steps on ratios and blends, a module more or less, a scaled width; at least one gene."""
+        count = len(self.groups)
+        hit = rng.random(count) < self.mutation
+        hit[rng.integers(count)] = True
+        keep = np.asarray(genome.keep) * np.where(hit, np.exp(rng.normal(0.0, 0.4, count)), 1.0)
+        blend = np.asarray(genome.blend)
+        for row in np.flatnonzero(rng.random(self.blends) < max(self.mutation, 1 / max(self.blends, 1))):
+            blend[row] = np.abs(blend[row] + rng.normal(0.0, 0.3, len(self.criteria)))
+        growth = list(genome.growth)
+        if growth and rng.random() < self.mutation:
+            stage = int(rng.integers(len(growth)))
+            growth[stage] = int(np.clip(growth[stage] + rng.choice((-1, 1)), 0, self.max_growth[stage]))
+        width = genome.width * (float(np.exp(rng.normal(0.0, 0.3))) if rng.random() < 0.3 else 1.0)
+        return self.repair(Genome(tuple(growth), width, tuple(keep), tuple(map(tuple, blend))))
+
+    def crossover(self, mother: Genome, father: Genome, rng: np.random.Generator) -> Genome:
+        """A child that takes each group's ratio, each cluster's blend, the growth and the width from either parent."""
+        pick = rng.random(len(self.groups)) < 0.5
+        keep = np.where(pick, mother.keep, father.keep)
+        rows = rng.random(self.blends) < 0.5
+        blend = tuple(m if take else f for m, f, take in zip(mother.blend, father.blend, rows, strict=True))
+        growth = mother.growth if rng.random() < 0.5 else father.growth
+        width = mother.width if rng.random() < 0.5 else father.width
+        return self.repair(Genome(growth, width, tuple(keep), blend))
+
+    def normalise(self, genome: Genome) -> Genome:
+        """Genes clipped to their bounds, blends rescaled to sum 1 (equal weights where all are zero)."""
+        growth = tuple(int(np.clip(g, 0, m)) for g, m in zip(genome.growth, self.max_growth, strict=True))
+        keep = np.clip(genome.keep, self.min_keep, 1.0)
+        blend = np.clip(np.asarray(genome.blend, dtype=float).reshape(self.blends, len(self.criteria)), 0.0, None)
+        total = blend.sum(axis=1, keepdims=True)
+        blend = np.where(total > 0, blend / np.where(total > 0, total, 1.0), 1.0 / len(self.criteria))
+        width = float(np.clip(genome.width, self.min_width, 1.0))
+        return Genome(growth, width, tuple(keep), tuple(map(tuple, blend)))
+
+    def repair(self, genome: Genome) -> Genome:
+        """The nearest narrower genome within budget: the width factor shrinks, then growth, then the ratios.
+
+        Raises:
+            InfeasibleBudget: not even :meth:`least` meets the budget.
+        """
+        genome = self.normalise(genome)
+        if self.budget.met(self.cost(genome)):
+            return genome
+        narrow = self._shrink(genome, "width", self.min_width)
+        if narrow is None and any(genome.growth):
+            genome = replace(genome, growth=tuple(0 for _ in genome.growth))
+            narrow = self._shrink(genome, "width", self.min_width)
+        if narrow is None:
+            narrow = self._shrink(replace(genome, width=self.min_width), "keep", self.min_keep)
+        if narrow is None:
+            raise InfeasibleBudget(self._infeasible())
+        return narrow
+
+    def _shrink(self, genome: Genome, gene: str, floor: float) -> Genome | None:
+        """Bisect a factor on one kind of gene for the widest genome within budget."""
+
+        def at(t: float) -> Genome:
+            if gene == "width":
+                return self.normalise(replace(genome, width=floor + t * (genome.width - floor)))
+            return self.normalise(replace(genome, keep=tuple(floor + t * (k - floor) for k in genome.keep)))
+
+        if not self.budget.met(self.cost(at(0.0))):
+            return None
+        low, high = 0.0, 1.0
+        for _ in range(20):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.budget.met(self.cost(at(middle))) else (low, middle)
+        return at(low)
+
+    def _infeasible(self) -> str:
+        least = self.cost(self.least())
+        parts = [
+            f"{name} ≤ {limit:,} was asked, the least possible is {getattr(least, name):,}"
+            for name, limit in self.budget.limits().items()
+            if getattr(least, name) > limit
+        ]
+        return f"budget: {'; '.join(parts)}; raise it, or lower space.min_keep or space.min_width"
+
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """All genes as boxes, in the order of :meth:`to_vector`."""
+        found = [Dimension(f"growth.{i}", "integer", 0, m) for i, m in enumerate(self.max_growth)]
+        found.append(Dimension("width", "real", self.min_width, 1.0))
+        found += [Dimension(f"keep.{name}", "real", self.min_keep, 1.0) for name in self.groups]
+        found += [
+            Dimension(f"blend.{cluster}.{criterion}", "real", 0.0, 1.0)
+            for cluster in range(self.blends)
+            for criterion in self.criteria
+        ]
+        return tuple(found)
+
+    def to_vector(self, genome: Genome) -> np.ndarray:
+        """Genes as float64 ``[len(dimensions())]``."""
+        return np.array([*genome.growth, genome.width, *genome.keep, *(w for row in genome.blend for w in row)])
+
+    def from_vector(self, values: np.ndarray) -> Genome:
+        """The genome within budget that a vector of genes stands for: clipped, normalised and repaired."""
+        stages, groups, width = len(self.max_growth), len(self.groups), len(self.criteria)
+        growth = tuple(int(round(v)) for v in values[:stages])
+        rest = values[stages + 1 :]
+        blend = np.reshape(rest[groups:], (self.blends, width))
+        return self.repair(Genome(growth, float(values[stages]), tuple(rest[:groups]), tuple(map(tuple, blend))))

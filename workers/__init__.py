@@ -1,0 +1,1 @@
+"""What a machine of the cluster does: data, probes, training, measuring."""
