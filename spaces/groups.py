@@ -122,16 +122,24 @@ def find_groups(network: nn.Module, example: Tensor, keep: Sequence[str] = ()) -
 
 
 def _trace(network: nn.Module, example: Tensor) -> list[Any]:
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     frozen = [p for p in network.parameters() if not p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)  # Torch-Pruning follows autograd: frozen layers would be invisible
     network.eval()
     try:
-        graph = tp.DependencyGraph().build_dependency(network, example)
-        return list(graph.get_all_groups(ignored_layers=[], root_module_types=[nn.Conv2d, nn.Linear]))
+        with torch.enable_grad():
+            graph = tp.DependencyGraph().build_dependency(network, example)
+            return list(graph.get_all_groups(ignored_layers=[], root_module_types=[nn.Conv2d, nn.Linear]))
+    except Exception as error:
+        raise ValueError(
+            f"network.name: the channel groups of this {type(network).__name__} cannot be traced "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); check that it takes images of shape "
+            f"{list(example.shape[1:])}, or use another network"
+        ) from error
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
         for parameter in frozen:
             parameter.requires_grad_(False)
 
@@ -158,7 +166,7 @@ def _members(traced: Any, names: dict[nn.Module, str]) -> tuple[list[Member], st
 
 def _is_hybrid(item: Any) -> bool:
     indices = getattr(item, "_idxs", None)
-    return bool(indices) and hasattr(indices[0], "root_idx")
+    return bool(indices) and hasattr(indices[0], "root_idx")  # type: ignore[index]
 
 
 def _unique(members: Iterable[Member]) -> list[Member]:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from spaces.groups import Side
 from spaces.layout import Kept, Layout
 
+_DICTS = (dict, OrderedDict)
+
 
 def compact(network: nn.Module, layout: Layout, kept: Kept) -> nn.Module:
     """A new network without the removed channels; ``network`` is untouched and shares no tensor with it.
@@ -103,12 +105,12 @@ def _sides(module: nn.Module, tensor: str) -> list[tuple[int, Side]]:
 def _rebuild(
     module: nn.Module, name: str, survivors: dict[str, dict[Side, Tensor]], done: dict[int, nn.Module]
 ) -> nn.Module:
-    """A copy of the module tree whose tensors are gathered instead of copied: far cheaper than a deep copy."""
+    """A copy of the module tree whose tensors are gathered instead of copied: cheaper than a deep copy."""
     if id(module) in done:
         return done[id(module)]
     twin = module.__class__.__new__(module.__class__)
     done[id(module)] = twin
-    twin.__dict__ = {k: (copy.copy(v) if isinstance(v, dict | OrderedDict) else v) for k, v in module.__dict__.items()}
+    twin.__dict__ = {k: (v.copy() if type(v) in _DICTS else v) for k, v in module.__dict__.items()}
     kept = survivors.get(name, {})
     for kind, parameter in module._parameters.items():
         if parameter is not None:

@@ -1,0 +1,66 @@
+"""Importance criteria: each scores the channels of a group. To add one, write its file and its line below."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from spaces.criteria import activation_mean, bn_scale, fpgm, l1, l2, random, taylor
+from spaces.criteria.criterion import Criterion, Score
+from spaces.criteria.evidence import KINDS, Evidence, collect_evidence
+from spaces.criteria.scoring import rank_tables, score_groups
+from spaces.networks.factory import load_object
+
+__all__ = [
+    "CRITERIA",
+    "KINDS",
+    "Criterion",
+    "Evidence",
+    "Score",
+    "collect_evidence",
+    "rank_tables",
+    "resolve",
+    "score_groups",
+]
+
+CRITERIA: dict[str, Criterion] = {
+    "l1": Criterion("l1", l1.score),
+    "l2": Criterion("l2", l2.score),
+    "bn_scale": Criterion("bn_scale", bn_scale.score),
+    "fpgm": Criterion("fpgm", fpgm.score),
+    "taylor": Criterion("taylor", taylor.score, frozenset({"taylor"})),
+    "activation_mean": Criterion("activation_mean", activation_mean.score, frozenset({"activation_mean"})),
+    "random": Criterion("random", random.score),
+}
+
+
+def resolve(names: Sequence[str]) -> tuple[Criterion, ...]:
+    """The criteria called ``names``: built in, or the user's own ``package.module:function``.
+
+    A user's function has the signature of :data:`spaces.criteria.criterion.Score`. All evidence is collected for
+    it, unless its attribute ``needs`` (a collection of names from :data:`KINDS`) says otherwise.
+
+    Raises:
+        ValueError: no such criterion (the nearest is proposed), its module cannot be imported, or its ``needs`` are
+            unknown.
+    """
+    return tuple(_own(name) if ":" in name else _built_in(name) for name in names)
+
+
+def _built_in(name: str) -> Criterion:
+    if name in CRITERIA:
+        return CRITERIA[name]
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), CRITERIA, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(CRITERIA)}, or package.module:function"
+    raise ValueError(f"space.criteria: no criterion is called {name!r}; {hint}")
+
+
+def _own(name: str) -> Criterion:
+    function = load_object(name, "space.criteria")
+    declared = getattr(function, "needs", KINDS)
+    needs = frozenset([declared] if isinstance(declared, str) else declared)
+    if needs - KINDS:
+        raise ValueError(
+            f"space.criteria: {name!r} needs unknown evidence {sorted(needs - KINDS)}; there is {sorted(KINDS)}"
+        )
+    return Criterion(name, function, needs)

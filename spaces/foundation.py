@@ -1,0 +1,84 @@
+"""All that turns a genome into a network: the space, and for each growth the trained base network with its ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from spaces.blend import select
+from spaces.genome import Genome
+from spaces.growth import Growth
+from spaces.layout import Layout
+from spaces.space import Space
+from spaces.surgery import compact
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """One growth of the base network, scored.
+
+    Attributes:
+        network: trained, eval mode; never changed.
+        layout: its groups and layers.
+        ranks: per group, float ``[criteria, size]`` in [0, 1] (see :func:`spaces.blend.ranks`).
+    """
+
+    network: nn.Module
+    layout: Layout
+    ranks: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A genome with its network, and the channels that the network keeps of its trunk."""
+
+    genome: Genome
+    network: nn.Module
+    kept: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """The space and its trunks. Built once per run, shared by all workers."""
+
+    space: Space
+    trunks: Mapping[Growth, Trunk]
+
+    def trunk(self, genome: Genome) -> Trunk:
+        """The grown base network that ``genome`` prunes."""
+        return self.trunks[genome.growth]
+
+    def kept(self, genome: Genome) -> dict[str, np.ndarray]:
+        """Per group, the channels that the genome's blend keeps at the genome's widths."""
+        trunk = self.trunk(genome)
+        names = trunk.layout.names
+        widths = dict(zip(names, self.space.widths(genome).tolist(), strict=True))
+        weights = {name: genome.blend[self.space.clusters[name]] for name in names}
+        return select(trunk.ranks, weights, widths)
+
+    def build(self, genome: Genome) -> Candidate:
+        """The candidate: a compact network that inherits the weights of what it keeps."""
+        trunk, kept = self.trunk(genome), self.kept(genome)
+        return Candidate(genome, compact(trunk.network, trunk.layout, kept), kept)
+
+
+def clusters_of(layouts: Mapping[Growth, Layout], by: str) -> dict[str, int]:
+    """Per group name, the cluster whose blend it shares.
+
+    ``network``: one for all; ``stage``: one per resolution (output pixels of the first producer, large to small);
+    ``group``: one each.
+    """
+    positions: dict[str, int] = {}
+    for growth in sorted(layouts):
+        layers = {layer.name: layer for layer in layouts[growth].layers}
+        for group in layouts[growth].groups:
+            positions.setdefault(group.name, layers[group.producers()[0].layer].positions)
+    if by == "network":
+        return dict.fromkeys(positions, 0)
+    if by == "group":
+        return {name: i for i, name in enumerate(positions)}
+    order = {p: i for i, p in enumerate(sorted(set(positions.values()), reverse=True))}
+    return {name: order[p] for name, p in positions.items()}
