@@ -1,0 +1,269 @@
+"""Ray: a pool of long-lived worker processes that survive what their evaluations do to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
+
+from workers.evaluation import FAILED, Outcome, Request
+
+Job = Callable[[Any], Any]
+Builder = Callable[..., Job]
+
+FAILED_STARTS = 3
+"""Workers that may fail to start in a row before the run gives up: then it is the setup, not a machine."""
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached, or its workers cannot start."""
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where and how workers run; the fields of :class:`search.config.ClusterConfig`, which documents them."""
+
+    address: str | None = None
+    workers: int | None = None
+    threads: int = 1
+    gpus_per_worker: float = 0.0
+    deterministic: bool = True
+    retries: int = 2
+
+
+class Worker:
+    """A process of the cluster: it holds one job, built once from shared objects, and runs it on item after item."""
+
+    def __init__(self, paths: Sequence[str], threads: int, deterministic: bool) -> None:
+        for path in paths:
+            if path not in sys.path:
+                sys.path.append(path)
+        import torch
+
+        torch.set_num_threads(threads)
+        if deterministic and torch.cuda.is_available():
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        self._job: Job | None = None
+
+    def install(self, build: Builder, *inputs: Any) -> str:
+        """Build the job; the worker's name."""
+        self._job = build(*inputs)
+        return f"{ray.util.get_node_ip_address()}:{os.getpid()}"
+
+    def run(self, item: Any) -> Any:
+        """The job's result for ``item``."""
+        assert self._job is not None
+        return self._job(item)
+
+
+@dataclass
+class _Slot:
+    """A place for one worker process; the process may be replaced, the place stays."""
+
+    actor: Any
+    starting: Any = None
+    running: Any = None
+    item: Any = None
+    started: float = 0.0
+    deadline: float = float("inf")
+    name: str = ""
+
+
+class RayCluster:
+    """Workers on a local or a running Ray cluster, behind the engine's interface.
+
+    Args:
+        settings: where and how many.
+        limit: seconds that an item may take, from its start on a worker.
+
+    Raises:
+        ClusterError: no cluster answers at the address, or it has no room for a worker.
+    """
+
+    def __init__(self, settings: ClusterSettings, limit: Callable[[Any], float]) -> None:
+        self.settings = settings
+        self._limit = limit
+        self._slots: list[_Slot] = []
+        self._install: tuple[Any, ...] | None = None
+        self._failed_starts = 0
+        self._owns_ray = not ray.is_initialized()
+        _connect(settings)
+        self.workers = settings.workers or _default_workers(settings)
+
+    def use(self, build: Builder, *inputs: Any) -> None:
+        """Give all workers a job: ``build(*inputs)``, called once in each; inputs are shared through the object store."""
+        self._install = (ray.put(build), *(ray.put(value) for value in inputs))
+        if not self._slots:
+            self._slots = [_Slot(None) for _ in range(self.workers)]
+        for slot in self._slots:
+            if slot.actor is None:
+                self._start(slot)
+            else:
+                slot.starting = slot.actor.install.remote(*self._install)
+
+    def idle(self) -> int:
+        """Workers that would start a request at once."""
+        return sum(slot.starting is None and slot.running is None for slot in self._slots)
+
+    def submit(self, request: Request) -> None:
+        """Start a request on a free worker."""
+        self._submit(request)
+
+    def wait(self) -> list[Outcome]:
+        """Block until something has happened; outcomes of the requests that ended, possibly none."""
+        outcomes = []
+        for request, result, fault, slot in self._events():
+            if fault:
+                reason, message = fault
+                taken = time.monotonic() - slot.started
+                outcomes.append(Outcome(request.number, FAILED, reason, message, seconds=taken, worker=slot.name))
+            else:
+                outcomes.append(_at(result, slot.name))
+        return outcomes
+
+    def map(self, items: Sequence[Any], done: Callable[[int], None] | None = None) -> list[Any]:
+        """Results of the job for all items, in their order; lost workers are replaced and the item tried again.
+
+        Raises:
+            ClusterError: an item ran out of time, or lost its worker too often.
+            Exception: what the job raised.
+        """
+        waiting = list(enumerate(items))[::-1]
+        results: dict[int, Any] = {}
+        tries: dict[int, int] = {}
+        while len(results) < len(items):
+            while waiting and self.idle():
+                self._submit(waiting.pop())
+            for (index, item), result, fault, _ in self._events():
+                if fault is None:
+                    results[index] = result
+                    if done is not None:
+                        done(len(results))
+                    continue
+                tries[index] = tries.get(index, 0) + 1
+                if fault[0] != "worker_lost" or tries[index] > self.settings.retries:
+                    raise ClusterError(f"{fault[0]}: {fault[1]}")
+                waiting.append((index, item))
+        return [results[i] for i in range(len(items))]
+
+    def close(self) -> None:
+        """Stop the workers, and the local cluster if it was started here."""
+        for slot in self._slots:
+            if slot.actor is not None:
+                ray.kill(slot.actor)
+        self._slots = []
+        if self._owns_ray:
+            ray.shutdown()
+
+    def _submit(self, item: Any) -> None:
+        slot = next(s for s in self._slots if s.starting is None and s.running is None)
+        payload = item[1] if isinstance(item, tuple) else item
+        slot.item = item
+        slot.started = time.monotonic()
+        slot.deadline = slot.started + self._limit(payload)
+        slot.running = slot.actor.run.remote(payload)
+
+    def _events(self) -> list[tuple[Any, Any, tuple[str, str] | None, _Slot]]:
+        pending = [ref for slot in self._slots for ref in (slot.starting, slot.running) if ref is not None]
+        deadline = min((slot.deadline for slot in self._slots if slot.running is not None), default=float("inf"))
+        patience = min(max(0.0, deadline - time.monotonic()), 60.0)
+        ray.wait(pending, num_returns=1, timeout=patience)
+        ready = set(ray.wait(pending, num_returns=len(pending), timeout=0)[0])
+        events: list[tuple[Any, Any, tuple[str, str] | None, _Slot]] = []
+        for slot in self._slots:
+            if slot.starting in ready:
+                self._started(slot)
+            elif slot.running in ready:
+                events.append(self._ended(slot))
+            elif slot.running is not None and time.monotonic() > slot.deadline:
+                limit = slot.deadline - slot.started
+                events.append((slot.item, None, ("timeout", f"stopped after its limit of {limit:g} s"), slot))
+                self._replace(slot)
+        return events
+
+    def _ended(self, slot: _Slot) -> tuple[Any, Any, tuple[str, str] | None, _Slot]:
+        item, reference = slot.item, slot.running
+        slot.running = None
+        try:
+            return item, ray.get(reference), None, slot
+        except OutOfMemoryError as error:
+            fault = ("oom", " ".join(str(error).split())[:300])
+            self._replace(slot)
+        except RayActorError:
+            fault = ("worker_lost", f"the worker process {slot.name} died")
+            self._replace(slot)
+        except RayTaskError as error:
+            if isinstance(item, tuple):
+                raise error.as_instanceof_cause() from None
+            fault = ("error", f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"[:500])
+        return item, None, fault, slot
+
+    def _start(self, slot: _Slot) -> None:
+        assert self._install is not None
+        options: dict[str, Any] = {"num_cpus": self.settings.threads, "max_restarts": 0, "max_task_retries": 0}
+        if self.settings.gpus_per_worker:
+            options["num_gpus"] = self.settings.gpus_per_worker
+        paths = [os.getcwd(), *[p for p in sys.path if p]]
+        actor = ray.remote(Worker).options(**options)
+        slot.actor = actor.remote(paths, self.settings.threads, self.settings.deterministic)
+        slot.starting = slot.actor.install.remote(*self._install)
+
+    def _started(self, slot: _Slot) -> None:
+        try:
+            slot.name = ray.get(slot.starting)
+            slot.starting = None
+            self._failed_starts = 0
+        except RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except RayActorError as error:
+            self._failed_starts += 1
+            if self._failed_starts >= FAILED_STARTS:
+                raise ClusterError(f"workers die while they start: {' '.join(str(error).split())[:400]}") from None
+            self._start(slot)
+
+    def _replace(self, slot: _Slot) -> None:
+        slot.running, slot.deadline = None, float("inf")
+        ray.kill(slot.actor)
+        self._start(slot)
+
+
+def _at(outcome: Outcome, name: str) -> Outcome:
+    from dataclasses import replace
+
+    return replace(outcome, worker=name)
+
+
+def _connect(settings: ClusterSettings) -> None:
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
+    try:
+        if settings.address is None:
+            workers = settings.workers or max(1, (os.cpu_count() or 1) // settings.threads)
+            ray.init(address="local", num_cpus=workers * settings.threads, include_dashboard=False, **options)
+        else:
+            ray.init(address=settings.address, **options)
+    except (ConnectionError, GetTimeoutError, RuntimeError, ValueError) as error:
+        where = settings.address or "on this machine"
+        raise ClusterError(f"cluster.address: no Ray cluster {where} ({' '.join(str(error).split())[:300]})") from error
+
+
+def _default_workers(settings: ClusterSettings) -> int:
+    resources = ray.cluster_resources()
+    count = int(resources.get("CPU", 0) // settings.threads)
+    if settings.gpus_per_worker:
+        count = min(count, int(resources.get("GPU", 0) / settings.gpus_per_worker))
+    if count < 1:
+        raise ClusterError(
+            f"the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, a worker needs "
+            f"{settings.threads} and {settings.gpus_per_worker:g}; lower cluster.threads or cluster.gpus_per_worker"
+        )
+    return count

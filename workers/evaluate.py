@@ -1,0 +1,206 @@
+"""One evaluation from start to end: a request in, an outcome out, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psutil
+import torch
+from torch import nn
+
+from spaces.foundation import Candidate, Foundation
+from spaces.genome import Genome
+from spaces.growth import Growth, grow_structure
+from spaces.networks import NetworkSpec, build_network
+from spaces.randomness import seed_for, torch_generator
+from spaces.surgery import compact
+from workers.batches import TensorSplits, place
+from workers.checkpoint import CandidateFile, load_candidate, save_candidate
+from workers.evaluation import FAILED, OK, SCRATCH, TRAIN, Outcome, Request
+from workers.measure.accuracy import measure_accuracy, predict
+from workers.measure.latency import measure_latency
+from workers.probe import ProbeSettings, probe
+from workers.recalibrate import recalibrate
+from workers.train import Diverged, TrainSettings, train
+
+
+class BudgetMissed(RuntimeError):
+    """The network that was built is not what its genome promised."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that evaluations share: built once in every worker from what the driver put into the object store.
+
+    Attributes:
+        spec, class_names, mean, std: what a saved candidate needs to be used elsewhere.
+        folder: the run's folder, on storage that all workers see.
+    """
+
+    foundation: Foundation
+    data: TensorSplits
+    spec: NetworkSpec
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    probe: ProbeSettings
+    training: TrainSettings
+    scratch_epochs: int
+    seed: int
+    folder: Path
+    keep: tuple[str, ...] = ()
+    memory_mb: int | None = None
+    _soft_labels: dict[Growth, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    def soft_labels(self, genome: Genome) -> torch.Tensor:
+        """Logits of the candidate's uncompressed trunk on the training split, computed once per worker."""
+        if genome.growth not in self._soft_labels:
+            self._soft_labels[genome.growth] = predict(self.foundation.trunk(genome).network, self.data.train)
+        return self._soft_labels[genome.growth]
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.train.labels.device
+
+
+def weights_path(folder: Path, request: Request) -> Path:
+    """Where the weights of a training go, in the run's folder."""
+    scratch = "-scratch" if request.stage == SCRATCH else ""
+    repeat = f"-{request.repeat}" if request.repeat else ""
+    return folder / "weights" / f"{request.genome.id}{scratch}{repeat}.safetensors"
+
+
+def evaluate(request: Request, bench: Bench) -> Outcome:
+    """Run a probe or a training; a failure of the candidate comes back as a failed outcome, not as an exception."""
+    started = time.perf_counter()
+    try:
+        with _memory_limit(bench.memory_mb):
+            metrics, embedding = _measure(request, bench)
+        bad = [name for name, value in metrics.items() if name != "latency_ms" and not math.isfinite(value)]
+        if bad:
+            outcome = _failure(request, "nan", f"not a finite number: {', '.join(bad)}")
+        else:
+            outcome = Outcome(request.number, OK, metrics=metrics, embedding=embedding)
+    except Diverged as error:
+        outcome = _failure(request, "nan", str(error))
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        outcome = _failure(request, "oom", _one_line(error))
+    except Exception as error:
+        reason = "oom" if "can't allocate memory" in str(error) or "bad_alloc" in str(error) else "error"
+        outcome = _failure(request, reason, _one_line(error))
+    return replace(outcome, seconds=time.perf_counter() - started)
+
+
+def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[float, ...]]:
+    space = bench.foundation.space
+    candidate = bench.foundation.build(request.genome)
+    if request.stage == SCRATCH:
+        candidate = replace(candidate, network=_fresh(candidate, bench, request))
+    network = place(candidate.network, bench.device)
+    cost = space.cost(request.genome)
+    params = sum(p.numel() for p in network.parameters())
+    if params != cost.params:
+        raise BudgetMissed(f"the network has {params} parameters, its genome promised {cost.params}")
+    seed = seed_for(bench.seed, *request.purpose)
+    known: dict[str, float] = {
+        "params": params,
+        "macs": cost.macs,
+        "bytes": cost.bytes,
+        "violation": space.budget.violation(cost),
+        "seed": seed,
+    }
+    if request.stage in (TRAIN, SCRATCH):
+        return {**_train(request, bench, candidate, seed), **known}, ()
+    metrics, embedding = probe(network, bench.data, bench.probe, len(bench.class_names))
+    if bench.probe.latency:
+        timed = measure_latency({"candidate": network}, bench.spec.shape, bench.probe.batch_size, bench.device)
+        known["latency_ms"] = timed["candidate"].median_ms
+    return {**metrics, **known}, embedding
+
+
+def _train(request: Request, bench: Bench, candidate: Candidate, seed: int) -> dict[str, float]:
+    network = candidate.network
+    if request.stage != SCRATCH:
+        recalibrate(network, bench.data.calibration, bench.probe.batch_size)
+    settings = replace(bench.training, epochs=bench.scratch_epochs) if request.stage == SCRATCH else bench.training
+    path = weights_path(bench.folder, request)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint = path.with_suffix(".checkpoint")
+    soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
+    train(network, bench.data.train, settings, seed, soft_labels, checkpoint)
+    measured = measure_accuracy(network, bench.data.validation)
+    about = describe(request.genome, candidate, bench)
+    save_candidate(path, network, about)
+    checkpoint.unlink(missing_ok=True)
+    reloaded, _ = load_candidate(path, factories=(bench.spec.name,))
+    images, _ = next(bench.data.validation.first(64).batches(64))
+    return {
+        "accuracy": measured.accuracy,
+        "loss": measured.loss,
+        "epochs": settings.epochs,
+        "same_reloaded": _largest_difference(network, place(reloaded, bench.device), images),
+    }
+
+
+def describe(genome: Genome, candidate: Candidate, bench: Bench) -> CandidateFile:
+    """What must stand beside a candidate's weights to build it again anywhere."""
+    return CandidateFile(
+        spec=bench.spec,
+        growth=genome.growth,
+        widths={name: len(channels) for name, channels in candidate.kept.items()},
+        keep=bench.keep,
+        genome=genome.text,
+        class_names=bench.class_names,
+        mean=bench.mean,
+        std=bench.std,
+    )
+
+
+def _fresh(candidate: Candidate, bench: Bench, request: Request) -> nn.Module:
+    """The candidate's architecture with untrained weights."""
+    seed = seed_for(bench.seed, "scratch", request.genome.id, request.repeat)
+    base = build_network(bench.spec, torch_generator(seed, "weights"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        grown = grow_structure(base, request.genome.growth)
+        small = compact(grown, bench.foundation.trunk(request.genome).layout, candidate.kept)
+        for module in small.modules():
+            # A slice of a wide layer's initial weights has the wide layer's variance: draw anew at the real fan-in.
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.reset_parameters()
+    return small
+
+
+@torch.no_grad()
+def _largest_difference(first: nn.Module, second: nn.Module, images: torch.Tensor) -> float:
+    return float((first.eval()(images) - second.eval()(images)).abs().max())
+
+
+def _failure(request: Request, reason: str, message: str) -> Outcome:
+    return Outcome(request.number, FAILED, reason, message)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:500]
+
+
+@contextlib.contextmanager
+def _memory_limit(megabytes: int | None) -> Iterator[None]:
+    """Let the block allocate at most so much more private memory: beyond it allocations fail instead of the machine."""
+    if megabytes is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    now = psutil.Process().memory_info().data
+    resource.setrlimit(resource.RLIMIT_DATA, (now + megabytes * 2**20, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

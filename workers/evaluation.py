@@ -1,0 +1,78 @@
+"""One evaluation of one genome: what is asked, what came back, and how both stand in the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from spaces.genome import Genome
+
+PROBE, TRAIN, SCRATCH = "probe", "train", "scratch"
+OK, FAILED = "ok", "failed"
+REASONS = ("oom", "nan", "timeout", "error", "worker_lost")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Evaluation ``number`` of a run: measure ``genome`` by ``stage``.
+
+    Attributes:
+        number: position in the run's order, from 0.
+        stage: ``probe`` (no training), ``train`` (fine-tuned to the end) or ``scratch`` (the same architecture,
+            trained from fresh weights).
+        origin: who asked: a strategy's name, ``seed:…`` for a starting individual, ``control:…`` for a control.
+        repeat: 0, or the index of a repeated training with another seed.
+    """
+
+    number: int
+    stage: str
+    genome: Genome
+    origin: str
+    repeat: int = 0
+
+    @property
+    def purpose(self) -> tuple[str, str, int]:
+        """What the evaluation's randomness is derived from besides the run's seed: never its number or worker."""
+        return (self.stage, self.genome.id, self.repeat)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker (real or simulated) returns for a request.
+
+    Attributes:
+        status: ``ok`` or ``failed``.
+        reason: empty, or one of ``oom``, ``nan``, ``timeout``, ``error``, ``worker_lost``.
+        message: for people: the exception in one line.
+        metrics: named measurements (the archive's schema documents each); empty when failed.
+        embedding: statistics of the candidate's features, for surrogates; empty when failed.
+        seconds: device-seconds that the evaluation took, over all attempts.
+        worker: where it ran.
+        attempts: how often it was started.
+    """
+
+    number: int
+    status: str
+    reason: str = ""
+    message: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    embedding: tuple[float, ...] = ()
+    seconds: float = 0.0
+    worker: str = ""
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A committed evaluation: one row of the archive."""
+
+    request: Request
+    outcome: Outcome
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome.status == OK
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.outcome.metrics

@@ -1,0 +1,132 @@
+"""The last word on a trained candidate: exported, proven the same in every form, measured on what is exported.
+
+Only here is the test split looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from spaces.foundation import Foundation
+from spaces.genome import Genome
+from spaces.surgery import expand
+from workers.checkpoint import Deployed, load_candidate
+from workers.data import Images
+from workers.export import count_program, export_onnx, export_program, run_program
+from workers.measure.sameness import Sameness, prove_sameness
+
+SAMPLES = 64
+"""Real images on which the forms of a network are compared."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """What to measure: the trained candidate in ``weights``, exported beside it.
+
+    ``full`` asks for exports and the proof of sameness; without it only accuracies are measured (repeated trainings).
+    """
+
+    weights: Path
+    full: bool = True
+    onnx: bool = True
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """A candidate's final measurements.
+
+    Attributes:
+        params, macs: of the exported program.
+        bytes: of its float32 parameters and buffers.
+        program, onnx: the exported files.
+        widths: kept channels per group.
+    """
+
+    params: int
+    macs: int
+    bytes: int
+    validation_accuracy: float
+    test_accuracy: float
+    sameness: Sameness | None = None
+    program: Path | None = None
+    onnx: Path | None = None
+    widths: dict[str, int] = field(default_factory=dict)
+
+
+def measure_final(
+    item: Final, foundation: Foundation, validation: Images, test: Images, factories: tuple[str, ...]
+) -> FinalResult:
+    """Export, prove and measure one trained candidate, on the CPU.
+
+    Args:
+        factories: user factories that the weights file may name (see :func:`workers.checkpoint.load_candidate`).
+
+    Raises:
+        CheckpointError: the weights cannot be loaded.
+        ExportError: the network cannot be exported.
+    """
+    network, about = load_candidate(item.weights, factories)
+    deployed = Deployed(network, about.mean, about.std).eval()
+    size = sum(4 * t.numel() for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked"))
+    if not item.full:
+        params = sum(p.numel() for p in network.parameters())
+        scores = [accuracy_of(deployed, images) for images in (validation, test)]
+        return FinalResult(params, 0, size, scores[0], scores[1], widths=dict(about.widths))
+    program = item.weights.with_suffix(".pt2")
+    onnx = item.weights.with_suffix(".onnx") if item.onnx else None
+    samples = pixels(validation)[:SAMPLES]
+    export_program(deployed, samples[:2], program)
+    if onnx is not None:
+        export_onnx(deployed, samples[:2], onnx)
+    sameness = prove_sameness(
+        network, _masked_twin(network, about.genome, foundation), item.weights, onnx, program, samples, factories
+    )
+    params, macs = count_program(program)
+    return FinalResult(
+        params=params,
+        macs=macs,
+        bytes=size,
+        validation_accuracy=_program_accuracy(program, validation),
+        test_accuracy=_program_accuracy(program, test),
+        sameness=sameness,
+        program=program,
+        onnx=onnx,
+        widths=dict(about.widths),
+    )
+
+
+def pixels(images: Images) -> torch.Tensor:
+    """What a deployed network takes: float32 ``[N, C, H, W]`` in [0, 1]."""
+    return torch.tensor(images.images, dtype=torch.float32) / 255
+
+
+@torch.no_grad()
+def accuracy_of(deployed: nn.Module, images: Images, batch_size: int = 256) -> float:
+    """Top-1 accuracy of a deployed network, in [0, 1]."""
+    hits = 0
+    for start in range(0, len(images), batch_size):
+        part = images.subset(np.arange(start, min(start + batch_size, len(images))))
+        hits += int((deployed(pixels(part)).argmax(1).numpy() == part.labels).sum())
+    return hits / len(images)
+
+
+def _program_accuracy(program: Path, images: Images, batch_size: int = 256) -> float:
+    hits = 0
+    for start in range(0, len(images), batch_size):
+        part = images.subset(np.arange(start, min(start + batch_size, len(images))))
+        hits += int((run_program(program, pixels(part).numpy()).argmax(1) == part.labels).sum())
+    return hits / len(images)
+
+
+def _masked_twin(network: nn.Module, genome_text: str, foundation: Foundation) -> nn.Module:
+    """The full-size network with the candidate's weights scattered into it and zeros elsewhere."""
+    if not genome_text:
+        return network
+    genome = Genome.from_text(genome_text)
+    trunk = foundation.trunk(genome)
+    return expand(network, trunk.network, trunk.layout, foundation.kept(genome))

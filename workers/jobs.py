@@ -1,0 +1,136 @@
+"""The jobs that a worker process can hold: each is built once from shared inputs and then called item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from spaces.foundation import Foundation, Trunk
+from spaces.growth import Growth
+from spaces.networks import NetworkSpec
+from spaces.randomness import numpy_generator
+from workers.batches import Tensors, TensorSplits, place, to_tensors
+from workers.data import Images, Splits
+from workers.evaluate import Bench, evaluate
+from workers.evaluation import Outcome, Request
+from workers.finals import Final, FinalResult, measure_final
+from workers.measure.accuracy import measure_accuracy
+from workers.prepare import load_base, prepare_trunk, train_base
+from workers.probe import ProbeSettings
+from workers.train import TrainSettings
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What jobs need to know of a run besides data and networks: plain values."""
+
+    spec: NetworkSpec
+    folder: Path
+    seed: int
+    criteria: tuple[str, ...]
+    keep: tuple[str, ...]
+    base_training: TrainSettings
+    training: TrainSettings
+    probe: ProbeSettings
+    probe_images: int
+    scoring_images: int
+    memory_mb: int | None = None
+
+    @property
+    def base_weights(self) -> Path:
+        """Where the trained base network's weights are."""
+        return self.folder / "weights" / "base.safetensors"
+
+
+@dataclass(frozen=True)
+class VisibleData:
+    """What a search may see: training and validation images. The test split stays with the driver until the end."""
+
+    train: Images
+    validation: Images
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, splits: Splits) -> VisibleData:
+        return cls(splits.train, splits.validation, *splits.statistics())
+
+
+def base_job(data: VisibleData, settings: RunSettings) -> Callable[[None], float]:
+    """Trains the base network (unless its weights are there); the result is its validation accuracy."""
+    tensors = _tensors(data, settings)
+
+    def run(_: None) -> float:
+        train_base(settings.spec, tensors, settings.base_training, settings.seed, settings.base_weights)
+        network = _base(settings, tensors)
+        return measure_accuracy(network, tensors.validation).accuracy
+
+    return run
+
+
+def trunk_job(data: VisibleData, settings: RunSettings) -> Callable[[Growth], Trunk]:
+    """Grows, traces and scores the base network."""
+    tensors = _tensors(data, settings)
+    order = numpy_generator(settings.seed, "scoring images").permutation(len(tensors.train))[: settings.scoring_images]
+    index = torch.from_numpy(order).to(tensors.train.labels.device)
+    train = tensors.train
+    scoring = Tensors(train.images[index], train.labels[index], train.mean, train.scale)
+
+    def run(growth: Growth) -> Trunk:
+        base = _base(settings, tensors)
+        batch = settings.probe.batch_size
+        return prepare_trunk(base, growth, settings.criteria, settings.keep, scoring, batch, settings.seed)
+
+    return run
+
+
+def evaluation_job(data: VisibleData, settings: RunSettings, foundation: Foundation) -> Callable[[Request], Outcome]:
+    """Probes and trains candidates."""
+    bench = make_bench(data, settings, foundation)
+    return lambda request: evaluate(request, bench)
+
+
+def make_bench(data: VisibleData, settings: RunSettings, foundation: Foundation) -> Bench:
+    """All that evaluations share, on this process's device; also the way in from a notebook."""
+    tensors = _tensors(data, settings)
+    device = tensors.train.labels.device
+    trunks = {g: replace(t, network=place(t.network, device)) for g, t in foundation.trunks.items()}
+    return Bench(
+        foundation=replace(foundation, trunks=trunks),
+        data=tensors,
+        spec=settings.spec,
+        class_names=data.train.class_names,
+        mean=tuple(map(float, data.mean)),
+        std=tuple(map(float, data.std)),
+        probe=settings.probe,
+        training=settings.training,
+        scratch_epochs=settings.base_training.epochs + settings.training.epochs,
+        seed=settings.seed,
+        folder=settings.folder,
+        keep=settings.keep,
+        memory_mb=settings.memory_mb,
+    )
+
+
+def _tensors(data: VisibleData, settings: RunSettings) -> TensorSplits:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    order = numpy_generator(settings.seed, "calibration images").permutation(len(data.train))
+    calibration = data.train.subset(np.sort(order[: settings.probe_images]))
+    splits = (data.train, data.validation, calibration)
+    return TensorSplits(*(to_tensors(split, data.mean, data.std, device) for split in splits))
+
+
+def _base(settings: RunSettings, tensors: TensorSplits) -> nn.Module:
+    return place(load_base(settings.spec, settings.seed, settings.base_weights), tensors.train.labels.device)
+
+
+def final_job(
+    validation: Images, test: Images, settings: RunSettings, foundation: Foundation
+) -> Callable[[Final], FinalResult]:
+    """Exports, proves and measures trained candidates."""
+    return lambda item: measure_final(item, foundation, validation, test, (settings.spec.name,))

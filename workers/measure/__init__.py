@@ -1,0 +1,1 @@
+"""Measurements of networks: accuracy, features, latency, sameness."""

@@ -1,0 +1,88 @@
+"""What must be there before the first candidate: the trained base network, and its growths traced and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from spaces.criteria import rank_tables, resolve, score_groups
+from spaces.doctor import check_groups
+from spaces.foundation import Trunk
+from spaces.groups import example_input
+from spaces.growth import Growth, grow
+from spaces.layout import Layout, make_layout
+from spaces.networks import NetworkSpec, build_network
+from spaces.randomness import seed_for, torch_generator
+from workers.batches import Tensors, TensorSplits, place
+from workers.tensors import load_weights, save_tensors
+from workers.train import TrainSettings, train
+
+
+def base_network(spec: NetworkSpec, seed: int) -> nn.Module:
+    """The untrained base network of a run."""
+    return build_network(spec, torch_generator(seed, "base weights"))
+
+
+def train_base(
+    spec: NetworkSpec,
+    data: TensorSplits,
+    settings: TrainSettings,
+    seed: int,
+    path: Path,
+    after_epoch: Callable[[int], None] | None = None,
+) -> None:
+    """Train the base network and save its weights to ``path``; nothing happens where they are there already."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    network = place(base_network(spec, seed), data.train.labels.device)
+    checkpoint = path.with_suffix(".checkpoint")
+    train(network, data.train, settings, seed_for(seed, "base"), checkpoint=checkpoint, after_epoch=after_epoch)
+    save_tensors(path, network.state_dict(), {"role": "base"})
+    checkpoint.unlink(missing_ok=True)
+
+
+def load_base(spec: NetworkSpec, seed: int, path: Path) -> nn.Module:
+    """The base network with the weights in ``path``, on the CPU, in eval mode.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds the weights of another network.
+    """
+    network = base_network(spec, seed)
+    load_weights(network, path)
+    return network.eval()
+
+
+def prepare_trunk(
+    base: nn.Module,
+    growth: Growth,
+    criteria: Sequence[str],
+    keep: Sequence[str],
+    scoring: Tensors,
+    batch_size: int,
+    seed: int,
+) -> Trunk:
+    """Grow, trace and score: everything that candidates of this growth share.
+
+    Args:
+        base: trained, on the device of ``scoring``.
+        scoring: the training images that data-driven criteria see.
+    """
+    images, labels = next(scoring.batches(len(scoring)))
+    network = grow(base, growth, images) if any(growth) else base
+    layout = checked_layout(network, tuple(images.shape[1:]), keep)  # type: ignore[arg-type]
+
+    def generator_for(criterion: str, group: str) -> torch.Generator:
+        return torch_generator(seed, "criterion", criterion, group)
+
+    scores = score_groups(network, layout, resolve(criteria), images, labels, batch_size, generator_for)
+    return Trunk(network.cpu(), layout, rank_tables(scores))
+
+
+def checked_layout(network: nn.Module, shape: tuple[int, int, int], keep: Sequence[str]) -> Layout:
+    """The layout of ``network``, groups that surgery would break or change locked with the reason."""
+    device = next(network.parameters()).device
+    return check_groups(network, make_layout(network, example_input(shape, device), keep), shape)
