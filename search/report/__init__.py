@@ -1,0 +1,38 @@
+"""What came of a run: final measurements, verdicts, tables, pictures and one HTML page."""
+
+from search.report.measurements import (
+    Control,
+    DataSet,
+    Environment,
+    Finals,
+    Hypervolume,
+    Latency,
+    LayerWidth,
+    Ledger,
+    Measured,
+    Sameness,
+)
+from search.report.tables import front_rows, front_table, verdict_table
+from search.report.verdict import Verdict, judge, tally
+from search.report.write import read_finals, write_report
+
+__all__ = [
+    "Control",
+    "DataSet",
+    "Environment",
+    "Finals",
+    "Hypervolume",
+    "Latency",
+    "LayerWidth",
+    "Ledger",
+    "Measured",
+    "Sameness",
+    "Verdict",
+    "front_rows",
+    "front_table",
+    "judge",
+    "read_finals",
+    "tally",
+    "verdict_table",
+    "write_report",
+]

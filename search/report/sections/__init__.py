@@ -1,0 +1,1 @@
+"""The parts of the page, one file each, in the order of the page. Each is a function that returns its HTML."""
