@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from search.evaluation import Evaluation, Outcome, Request
 from spaces.genome import Genome
+from workers.evaluation import Evaluation, Outcome, Request
 
 SCHEMA_VERSION = 1
 
@@ -15,7 +15,11 @@ _IDENTITY = [
     ("number", pa.int64(), "position in the order of commits, from 0"),
     ("candidate", pa.string(), "content hash of the genome"),
     ("genome", pa.string(), "canonical JSON of the genome"),
-    ("stage", pa.string(), "probe (no training) or train (fine-tuned to the end)"),
+    (
+        "stage",
+        pa.string(),
+        "probe (no training), train (fine-tuned to the end) or scratch (trained from fresh weights)",
+    ),
     ("origin", pa.string(), "who asked: a strategy, seed:NAME, control:NAME"),
     ("repeat", pa.int64(), "0, or the index of a repeated training with another seed"),
     ("status", pa.string(), "ok or failed"),

@@ -1,0 +1,129 @@
+"""The reorder buffer: evaluations run in any order and commit in the order in which they were asked for.
+
+After commit ``c`` the plan is asked for more until ``window`` evaluations are under way. What it answers depends on
+the commits so far and on nothing else, so the course of a search is a function of (configuration, seed): not of the
+number of workers, of timing, or of a crash. Resuming is the same loop with the archive's outcomes already in the
+buffer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from workers.evaluation import FAILED, Evaluation, Outcome, Request
+
+
+class Plan(Protocol):
+    """Decides what each evaluation is."""
+
+    def ask(self, number: int) -> Request | None:
+        """Evaluation ``number``; ``None`` to wait for the next commit, or, with nothing under way, to end the run."""
+
+    def tell(self, evaluation: Evaluation) -> None:
+        """Learn from a committed evaluation; called in number order, once each."""
+
+
+class Cluster(Protocol):
+    """Runs evaluations: Ray workers, or a simulation with a virtual clock."""
+
+    def idle(self) -> int:
+        """How many requests would start at once."""
+
+    def submit(self, request: Request) -> None:
+        """Start a request; called only while :meth:`idle` is positive."""
+
+    def wait(self) -> list[Outcome]:
+        """Block until at least one request has ended; outcomes in any order."""
+
+
+class Log(Protocol):
+    """Where commits are made durable."""
+
+    def append(self, evaluations: list[Evaluation]) -> None:
+        """Write evaluations so that they survive a crash from here on."""
+
+
+class ReplayMismatch(RuntimeError):
+    """The archive holds another course of events than this configuration and seed give."""
+
+
+def run_engine(
+    plan: Plan,
+    cluster: Cluster,
+    log: Log,
+    window: int,
+    retries: int = 2,
+    past: Iterable[Evaluation] = (),
+    progress: Callable[[Evaluation, int], None] | None = None,
+) -> int:
+    """Run ``plan`` to its end; the number of evaluations committed.
+
+    Args:
+        window: most evaluations asked for but not committed.
+        retries: restarts of an evaluation whose worker was lost.
+        past: evaluations committed by an earlier driver, in number order; they are told, not run again.
+        progress: called after each commit with the evaluation and the number now under way.
+
+    Raises:
+        ReplayMismatch: ``past`` does not agree with what the plan asks.
+    """
+    replayed = iter(past)
+    waiting: deque[Request] = deque()
+    under_way: dict[int, Request] = {}
+    done: dict[int, Outcome] = {}
+    attempts: dict[int, tuple[int, float]] = {}
+    committed = 0
+
+    def fill() -> None:
+        while len(under_way) < window:
+            request = plan.ask(committed + len(under_way))
+            if request is None:
+                return
+            under_way[request.number] = request
+            waiting.append(request)
+
+    fill()
+    for evaluation in replayed:
+        asked = under_way.get(committed)
+        if asked != evaluation.request:
+            raise ReplayMismatch(_mismatch(committed, evaluation.request, asked))
+        waiting.remove(asked)
+        del under_way[committed]
+        committed += 1
+        plan.tell(evaluation)
+        fill()
+
+    while under_way:
+        while waiting and cluster.idle() > 0:
+            cluster.submit(waiting.popleft())
+        for outcome in cluster.wait():
+            tries, seconds = attempts.pop(outcome.number, (0, 0.0))
+            tries, seconds = tries + 1, seconds + outcome.seconds
+            if outcome.status == FAILED and outcome.reason == "worker_lost" and tries <= retries:
+                attempts[outcome.number] = (tries, seconds)
+                waiting.appendleft(under_way[outcome.number])
+            else:
+                done[outcome.number] = replace(outcome, attempts=tries, seconds=seconds)
+        batch: list[Evaluation] = []
+        while committed in done:
+            evaluation = Evaluation(under_way.pop(committed), done.pop(committed))
+            committed += 1
+            batch.append(evaluation)
+            plan.tell(evaluation)
+            fill()
+            if progress is not None:
+                progress(evaluation, len(under_way))
+        if batch:
+            log.append(batch)
+    return committed
+
+
+def _mismatch(number: int, archived: Request, asked: Request | None) -> str:
+    now = "nothing" if asked is None else f"{asked.stage} of {asked.genome.id} ({asked.origin})"
+    return (
+        f"evaluation {number}: the archive holds a {archived.stage} of {archived.genome.id} ({archived.origin}), this run asks {now}. "
+        "The configuration, the data or a library version has changed since; resume with those of the start, or search anew"
+    )

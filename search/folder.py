@@ -1,0 +1,131 @@
+"""A run's folder: where everything of a run lies, who may write there, and what a resumed run must agree with."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from search.config import SearchConfig
+from search.loading import ConfigError, dump_config, parse_config
+from workers.atomic import replacing
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run keeps besides its configuration and archive, in ``run.json``.
+
+    Attributes:
+        id: unique; MLflow runs carry it as a tag.
+        space: hash of the search space; a resumed run must have the same.
+        window: evaluations asked for ahead of the last commit, fixed when the run started.
+        base_seconds: device-seconds of base training and scoring; 0 until done.
+        registered: the registered model version as a URI, once there is one.
+    """
+
+    id: str
+    space: str
+    window: int
+    base_seconds: float = 0.0
+    registered: str | None = None
+
+
+class RunFolder:
+    """Paths of a run, and its record."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.record_file = path / "run.json"
+        self.archive = path / "archive"
+        self.weights = path / "weights"
+        self.report = path / "report"
+
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.record_file.exists()
+
+    def load_config(self) -> SearchConfig:
+        """The configuration that the run was started with; the folder may have moved since.
+
+        Raises:
+            ConfigError: there is no run here, or its configuration is damaged.
+        """
+        if not self.exists():
+            raise ConfigError(f"{self.path}: no run there; give the folder that `niwaki search` wrote, such as runs/digits")
+        try:
+            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{self.config_file}: cannot be read ({' '.join(str(error).split())})") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"{self.config_file}: damaged; restore it from a copy")
+        config = parse_config(content, str(self.config_file))
+        return config.model_copy(update={"out": self.path.parent, "name": self.path.name})
+
+    def start(self, config: SearchConfig, space: str, window: int) -> RunRecord:
+        """Create the folder with the run's configuration; or, where the same run lies there already, its record.
+
+        Raises:
+            ConfigError: another run lies there, or its space was another.
+        """
+        if self.exists():
+            record = self.load_record()
+            if not _same(self.load_config(), config):
+                raise ConfigError(
+                    f"name: {self.path} holds a run with another configuration; choose another name (--set name=…), or "
+                    f"continue that one with `niwaki resume {self.path}`"
+                )
+            if record.space != space:
+                raise ConfigError(
+                    f"{self.path}: the search space is not the one that the run was started with; the network's code, the "
+                    "data or torch-pruning's version has changed"
+                )
+            return record
+        self.path.mkdir(parents=True, exist_ok=True)
+        with replacing(self.config_file) as temporary:
+            temporary.write_text(dump_config(config), encoding="utf-8")
+        record = RunRecord(uuid.uuid4().hex, space, window)
+        self.save_record(record)
+        return record
+
+    def load_record(self) -> RunRecord:
+        """The run's record.
+
+        Raises:
+            ConfigError: it is damaged.
+        """
+        try:
+            return RunRecord(**json.loads(self.record_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"{self.record_file}: damaged ({error}); restore it from a copy") from None
+
+    def save_record(self, record: RunRecord) -> None:
+        """Replace the run's record."""
+        with replacing(self.record_file) as temporary:
+            temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else drives this run while the block lasts; the lock goes with the process.
+
+        Raises:
+            ConfigError: another driver is at work here.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(f"{self.path}: another process is running this search; wait for it, or stop it") from None
+            yield
+
+
+def _same(first: SearchConfig, second: SearchConfig) -> bool:
+    """Whether two configurations describe the same search; where it runs may differ."""
+    moving = {"out": Path(), "cluster": first.cluster, "tracking": first.tracking, "export": first.export}
+    return first.model_copy(update=moving) == second.model_copy(update=moving)

@@ -1,0 +1,156 @@
+"""The course of a search: which evaluation comes when. It reads top to bottom like the search it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from search.choice import choose, promote
+from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
+from search.strategies import Strategy, make_strategy
+from spaces.budget import Budget
+from spaces.genome import Genome
+from spaces.randomness import numpy_generator
+from spaces.space import Space
+from workers.evaluation import PROBE, SCRATCH, TRAIN, Evaluation, Request
+
+WAIT = None
+Steps = Iterator[Request | None]
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """How long each part of the course is; the fields of the search and controls sections of the configuration."""
+
+    strategy: str
+    probes: int
+    trainings: int
+    rounds: int
+    population: int
+    cost: str
+    controls: bool
+    repeats: int
+    sensitivity_levels: int
+    max_drop: float | None
+
+
+class SearchPlan:
+    """Probes in rounds, trainings between them, controls at the end; a :class:`search.engine.Plan`.
+
+    Args:
+        base_accuracy: validation accuracy of the base network.
+    """
+
+    def __init__(self, space: Space, settings: PlanSettings, base_accuracy: float, seed: int) -> None:
+        self.space = space
+        self.settings = settings
+        self.base_accuracy = base_accuracy
+        self.seed = seed
+        self._asked: list[Request] = []
+        self._told: list[Evaluation] = []
+        self._strategy: Strategy | None = None
+        self._course = self._story()
+
+    def ask(self, number: int) -> Request | None:
+        """The next evaluation; see :class:`search.engine.Plan`."""
+        request = next(self._course, WAIT)
+        if request is not WAIT:
+            self._asked.append(request)
+        return request
+
+    def tell(self, evaluation: Evaluation) -> None:
+        """Note a result; the strategy learns from what it asked for itself."""
+        self._told.append(evaluation)
+        if self._strategy is not None and not evaluation.request.origin.startswith("control:"):
+            self._strategy.tell(evaluation)
+
+    def chosen(self) -> Evaluation | None:
+        """The candidate to ship, as far as trainings have committed."""
+        return choose(self._told, self.settings.cost, self.base_accuracy, self.settings.max_drop)
+
+    @property
+    def total(self) -> int:
+        """Evaluations of the whole course, for progress; exact where no candidate fails."""
+        s = self.settings
+        ladder = len(self.space.layouts[min(self.space.layouts)].groups) * s.sensitivity_levels
+        return s.probes + s.trainings + (ladder + s.probes + 5 * s.repeats if s.controls else 0)
+
+    def _story(self) -> Steps:
+        s = self.settings
+        if s.controls:
+            yield from self._probe_sensitivity()
+        strategy = make_strategy(s.strategy, self.space, s.population, s.cost, self.seed, self._starting_individuals())
+        self._strategy = strategy
+        promoted: set[str] = set()
+        for round_ in range(s.rounds):
+            for _ in range(_share(s.probes, s.rounds, round_)):
+                yield self._next(PROBE, strategy.ask(len(self._asked)), s.strategy)
+            yield from self._all_committed()
+            for probe in promote(self._results(s.strategy), promoted, _share(s.trainings, s.rounds, round_), s.cost):
+                promoted.add(probe.request.genome.id)
+                yield self._next(TRAIN, probe.request.genome, s.strategy)
+        if s.controls:
+            yield from self._run_controls()
+
+    def _probe_sensitivity(self) -> Steps:
+        for _, _, genome in sensitivity_ladder(self.space, self.settings.sensitivity_levels):
+            yield self._next(PROBE, genome, "control:sensitivity")
+        yield from self._all_committed()
+
+    def _starting_individuals(self) -> list[Genome]:
+        """What a careful person would try first: uniform by L1, uniform by the mean rank, and the sensitivity answer."""
+        mean_rank = self.space.repair(self.space.uniform(1.0))
+        seeds = [uniform_control(self.space, self.space.budget), mean_rank]
+        if self.settings.controls:
+            seeds.append(self._sensitivity(self.space.budget))
+        return list({genome.id: genome for genome in seeds}.values())
+
+    def _run_controls(self) -> Steps:
+        """Train the controls, and the chosen candidate again, with the same seeds; then random search's best."""
+        s = self.settings
+        yield from self._all_committed()
+        chosen = self.chosen()
+        if chosen is None:
+            return
+        genome = chosen.request.genome
+        size = Budget(**{s.cost: int(chosen.metrics[s.cost])})
+        alike = {"uniform": uniform_control(self.space, size), "sensitivity": self._sensitivity(size)}
+        for repeat in range(1, s.repeats + 1):
+            yield self._next(TRAIN, genome, "control:chosen", repeat)
+            yield self._next(SCRATCH, genome, "control:scratch", repeat)
+            for name, control in alike.items():
+                yield self._next(TRAIN, control, f"control:{name}", repeat)
+        yield from self._random_search(size)
+
+    def _random_search(self, size: Budget) -> Steps:
+        s = self.settings
+        within = replace(self.space, budget=size)
+        for i in range(s.probes):
+            yield self._next(PROBE, within.sample(numpy_generator(self.seed, "control:random", i)), "control:random")
+        yield from self._all_committed()
+        for probe in promote(self._results("control:random"), set(), 1, s.cost):
+            for repeat in range(1, s.repeats + 1):
+                yield self._next(TRAIN, probe.request.genome, "control:random", repeat)
+
+    def _sensitivity(self, budget: Budget) -> Genome:
+        """The sensitivity-then-bisect genome within ``budget``, from the probes made at the start."""
+        ladder = sensitivity_ladder(self.space, self.settings.sensitivity_levels)
+        accuracy = {e.request.genome.id: e.metrics["accuracy"] for e in self._results("control:sensitivity") if e.ok}
+        curves = {(name, ratio): accuracy[g.id] for name, ratio, g in ladder if g.id in accuracy}
+        return sensitivity_control(self.space, budget, curves, self.base_accuracy)
+
+    def _next(self, stage: str, genome: Genome, origin: str, repeat: int = 0) -> Request:
+        return Request(len(self._asked), stage, genome, origin, repeat)
+
+    def _results(self, origin: str) -> list[Evaluation]:
+        """Committed probes of one origin."""
+        return [e for e in self._told if e.request.origin == origin and e.request.stage == PROBE]
+
+    def _all_committed(self) -> Steps:
+        while len(self._told) < len(self._asked):
+            yield WAIT
+
+
+def _share(total: int, parts: int, index: int) -> int:
+    """Part ``index`` of ``total`` dealt out as evenly as whole numbers allow."""
+    return total * (index + 1) // parts - total * index // parts
