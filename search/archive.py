@@ -1,8 +1,9 @@
 """The archive of a run: every committed evaluation, durable at once and readable as Parquet while the run goes on.
 
-Rows are appended to a journal (one checksummed JSON line each, an fsync behind every batch of commits). A Parquet part
-beside it is rewritten about once a second, whole and atomically; when it is full it is sealed and its journal goes.
-Readers see ``archive/part-*.parquet``; the driver trusts journals first.
+Rows are appended to a journal (one checksummed JSON line and one fsync for every batch of commits, so that what a crash
+tears is a batch that was never committed). A Parquet part beside it is rewritten about once a second, whole and
+atomically; when it is full it is sealed and its journal goes. Readers see ``archive/part-*.parquet``; the driver trusts
+its journal first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.schema import SCHEMA, SCHEMA_VERSION, from_row, to_row
+from workers.atomic import replacing
 from workers.evaluation import Evaluation
 
 ROWS_PER_PART = 1024
@@ -30,27 +32,32 @@ class ArchiveError(RuntimeError):
 
 
 class Archive:
-    """The archive in ``folder``, created if need be; a torn last row is dropped on opening.
+    """The archive in ``folder``, created if need be; a torn last batch is dropped on opening.
+
+    One driver at a time: the caller holds the run's lock.
 
     Raises:
-        ArchiveError: a row before the last one is damaged, or another schema version wrote it.
+        ArchiveError: committed rows are damaged or missing, or another schema version wrote them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._published_at = 0.0
-        self._unpublished = False
-        starts = _starts(folder, "journal", "jsonl")
-        self._start = starts[-1] if starts else _count_sealed(folder)
-        self._rows = _read_journal(self._journal_path()) if starts else []
-        self._journal = self._open_journal()
+        journals = _starts(folder, "journal", "jsonl")
+        self._start = journals[-1] if journals else _end(folder)
+        _check_sealed(folder, self._start)
+        self._rows, sound = _read_journal(self._journal_path()) if journals else ([], 0)
+        self._unpublished = bool(self._rows)  # the part may lag behind what a killed driver left in the journal
+        self._journal = self._open_journal(sound)
+        for start in journals[:-1]:  # left by a driver that died between sealing a part and removing its journal
+            _journal_path(folder, start).unlink()
 
     def append(self, evaluations: list[Evaluation]) -> None:
         """Make evaluations durable: they are on disk when this returns."""
         now = time.time()
         rows = [to_row(evaluation, now) for evaluation in evaluations]
-        self._journal.write(b"".join(map(_line, rows)))
+        self._journal.write(_line(rows))
         self._journal.flush()
         os.fsync(self._journal.fileno())
         self._rows.extend(rows)
@@ -63,7 +70,7 @@ class Archive:
     def publish(self) -> None:
         """Bring the Parquet part up to date with the journal."""
         if self._unpublished:
-            _write_part(self._part_path(), self._rows)
+            _write_part(_part_path(self.folder, self._start), self._rows)
             self._published_at = time.monotonic()
             self._unpublished = False
 
@@ -79,7 +86,7 @@ class Archive:
         """All committed evaluations in number order."""
         for start in _starts(self.folder, "part", "parquet"):
             if start < self._start:
-                yield from map(from_row, pq.read_table(self.folder / _part_name(start)).to_pylist())
+                yield from map(from_row, _read_part(_part_path(self.folder, start)).to_pylist())
         yield from map(from_row, list(self._rows))
 
     def table(self) -> pa.Table:
@@ -93,70 +100,93 @@ class Archive:
         self._journal.close()
         self._start += len(self._rows)
         self._rows = []
-        self._journal = self._open_journal()
+        self._journal = self._open_journal(0)
         finished.unlink()
 
-    def _open_journal(self) -> BinaryIO:
-        path = self._journal_path()
-        sound = sum(len(_line(row)) for row in self._rows)
-        if path.exists() and path.stat().st_size > sound:
-            os.truncate(path, sound)
-        journal = path.open("ab")
+    def _open_journal(self, sound: int) -> BinaryIO:
+        journal = self._journal_path().open("ab")
+        journal.truncate(sound)
         _sync_folder(self.folder)
         return journal
 
     def _journal_path(self) -> Path:
-        return self.folder / f"journal-{self._start:09d}.jsonl"
-
-    def _part_path(self) -> Path:
-        return self.folder / _part_name(self._start)
+        return _journal_path(self.folder, self._start)
 
 
 def read_archive(folder: Path) -> pa.Table:
-    """All published rows of a run's archive, also while the run goes on.
+    """All published rows of a run's archive, also while the run goes on: all but those of about the last second.
 
     Raises:
-        ArchiveError: there is none, or a part is damaged.
+        ArchiveError: there is none, a part is damaged, or another schema version wrote it.
     """
-    parts = _starts(folder, "part", "parquet")
     if not folder.is_dir():
         raise ArchiveError(f"{folder}: no archive there; is this the folder of a run?")
+    parts = [_read_part(_part_path(folder, start)) for start in _starts(folder, "part", "parquet")]
+    return pa.concat_tables(parts or [SCHEMA.empty_table()])
+
+
+def _read_part(path: Path) -> pa.Table:
     try:
-        return pa.concat_tables(
-            [pq.read_table(folder / _part_name(s), schema=SCHEMA) for s in parts] or [SCHEMA.empty_table()]
+        with path.open("rb") as file:  # opened once: the path may be replaced while it is read
+            table = pq.ParquetFile(file).read()
+    except (pa.ArrowException, OSError) as error:
+        raise ArchiveError(f"{path}: damaged ({' '.join(str(error).split())}); restore it from a copy") from error
+    _check_version(path, (table.schema.metadata or {}).get(b"niwaki_schema", b"?").decode())
+    return table
+
+
+def _check_sealed(folder: Path, end: int) -> None:
+    """Refuse an archive whose parts before row ``end`` do not follow each other without a gap."""
+    rows = 0
+    for start in _starts(folder, "part", "parquet"):
+        if start < end and start == rows:
+            rows += _read_part(_part_path(folder, start)).num_rows
+    if rows != end:
+        raise ArchiveError(f"{folder}: the rows from {rows} to {end - 1} are missing; restore them from a copy")
+
+
+def _end(folder: Path) -> int:
+    """Rows of an archive that has no journal, only parts."""
+    parts = _starts(folder, "part", "parquet")
+    return parts[-1] + _read_part(_part_path(folder, parts[-1])).num_rows if parts else 0
+
+
+def _check_version(path: Path, version: object) -> None:
+    if str(version) != str(SCHEMA_VERSION):
+        raise ArchiveError(
+            f"{path}: schema version {version}, this Niwaki reads {SCHEMA_VERSION}; use the version that wrote it"
         )
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArchiveError(f"{folder}: a part of the archive is damaged ({error}); restore it from a copy") from error
 
 
-def _line(row: dict[str, Any]) -> bytes:
-    text = json.dumps(row, separators=(",", ":")).encode()
+def _line(rows: list[dict[str, Any]]) -> bytes:
+    text = json.dumps({"schema": SCHEMA_VERSION, "rows": rows}, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _read_journal(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_bytes().split(b"\n")
+def _read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The journal's rows, and how many of its bytes are sound."""
+    content = path.read_bytes()
     rows: list[dict[str, Any]] = []
-    for i, line in enumerate(lines):
+    sound = 0
+    for number, line in enumerate(content.splitlines(keepends=True), 1):
         try:
             checksum, text = line.split(b" ", 1)
-            if int(checksum, 16) != zlib.crc32(text):
+            if int(checksum, 16) != zlib.crc32(text[:-1]) or not line.endswith(b"\n"):
                 raise ValueError("checksum")
-            rows.append(json.loads(text))
+            batch = json.loads(text)
         except ValueError:
-            if any(lines[i + 1 :]):
-                raise ArchiveError(f"{path}: line {i + 1} is damaged; restore the file from a copy") from None
+            if sound + len(line) < len(content):
+                raise ArchiveError(f"{path}: line {number} is damaged; restore the file from a copy") from None
             break  # torn by a crash while it was written: it was never committed
-    return rows
+        _check_version(path, batch["schema"])
+        rows += batch["rows"]
+        sound += len(line)
+    return rows, sound
 
 
 def _write_part(path: Path, rows: list[dict[str, Any]]) -> None:
-    temporary = path.with_name("." + path.name)
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -167,23 +197,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _part_name(start: int) -> str:
-    return f"part-{start:09d}.parquet"
+def _part_path(folder: Path, start: int) -> Path:
+    return folder / f"part-{start:09d}.parquet"
+
+
+def _journal_path(folder: Path, start: int) -> Path:
+    return folder / f"journal-{start:09d}.jsonl"
 
 
 def _starts(folder: Path, kind: str, ending: str) -> list[int]:
     return sorted(int(p.stem.split("-")[1]) for p in folder.glob(f"{kind}-*.{ending}"))
-
-
-def _count_sealed(folder: Path) -> int:
-    """Rows in the parts of an archive without a journal; also where its schema version is checked."""
-    total = 0
-    for start in _starts(folder, "part", "parquet"):
-        metadata = pq.read_metadata(folder / _part_name(start))
-        version = (pq.read_schema(folder / _part_name(start)).metadata or {}).get(b"niwaki_schema", b"?").decode()
-        if version != str(SCHEMA_VERSION):
-            raise ArchiveError(
-                f"{folder}: schema version {version}, this Niwaki reads {SCHEMA_VERSION}; use the version that wrote it"
-            )
-        total = start + metadata.num_rows
-    return total

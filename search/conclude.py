@@ -7,7 +7,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +17,10 @@ from search import choice
 from search.archive import read_archive
 from search.config import SearchConfig
 from search.controls import DESCRIPTIONS
+from search.drive import Drive
 from search.folder import RunFolder, RunRecord
 from search.front import REFERENCE, Point, hypervolume, normalised
 from search.plan import SearchPlan
-from search.preflight import Preflight
 from search.report import (
     Control,
     DataSet,
@@ -35,17 +35,16 @@ from search.report import (
     judge,
     write_report,
 )
-from search.view import View
+from search.report.wording import plural
+from search.shipping import ship
 from spaces.foundation import Foundation
 from spaces.genome import Genome
 from workers.checkpoint import CandidateFile, save_candidate
-from workers.cluster import RayCluster
-from workers.data import Splits
 from workers.evaluate import weights_path
 from workers.evaluation import PROBE, Evaluation
 from workers.export import load_program
 from workers.finals import Final, FinalResult
-from workers.jobs import RunSettings, final_job
+from workers.jobs import final_job
 from workers.measure.latency import Latency as Timing
 from workers.measure.latency import measure_latency
 
@@ -56,141 +55,127 @@ class Projector(Protocol):
     def close(self, deadline_s: float = 10.0) -> int: ...
 
 
-def conclude(
-    config: SearchConfig,
-    preflight: Preflight,
-    folder: RunFolder,
-    record: RunRecord,
-    foundation: Foundation,
-    plan: SearchPlan,
-    cluster: RayCluster,
-    settings: RunSettings,
-    tracker: Projector,
-    view: View,
-    started: float,
-) -> Finals:
+def conclude(run: Drive, foundation: Foundation, plan: SearchPlan, tracker: Projector) -> Finals:
     """Everything after the last commit; repeated as a whole where it was cut off."""
-    from search.shipping import ship
-
-    evaluations = plan.committed
-    chosen = plan.chosen()
-    front = choice.front(evaluations, config.search.cost)
+    evaluations, chosen = plan.committed, plan.chosen()
+    front = choice.front(evaluations, run.config.search.cost)
     if chosen is not None and all(e.request.genome.id != chosen.request.genome.id for e in front):
         front.append(chosen)
-    view.step(f"measuring {len(front)} candidates of the front on the test split, exported and proven")
-    base, results, repeats = _measure(config, preflight, foundation, front, evaluations, cluster, settings)
-    cluster.close()  # latency is measured on a machine that does nothing else
-    timings = _time(config, settings, base, results)
-    view.step("logging to MLflow")
-    left = tracker.close(deadline_s=60.0)
-    notes = _notes(left, folder, evaluations, chosen)
-    finals = _finals(
-        config, preflight, record, foundation, front, chosen, base, results, repeats, timings, evaluations, started, notes
+    run.view.step(
+        f"measuring {plural(len(front), 'network')} of the front: exported, proven the same, on the test split"
     )
-    if chosen is not None and config.tracking.enabled:
-        finals = ship(config, folder, record, finals, results[chosen.request.genome.id], preflight.splits, view)
-    view.step("writing the report")
-    write_report(read_archive(folder.archive), finals, folder.report)
+    measurements = _measure(run, foundation, front, evaluations)
+    left = tracker.close(deadline_s=60.0)
+    notes = _notes(left, run.folder, evaluations, chosen)
+    finals = _finals(run, foundation, front, chosen, measurements, evaluations, notes)
+    if run.config.tracking.enabled:
+        run.view.step("logging to MLflow, registering")
+        finals = ship(run, finals, evaluations, measurements.front)
+    run.view.step("writing the report")
+    write_report(read_archive(run.folder.archive), finals, run.folder.report)
     return finals
 
 
+@dataclass(frozen=True)
+class Measurements:
+    """Final measurements.
+
+    Attributes:
+        front: by candidate.
+        repeats: of control trainings, by number of the evaluation.
+        latency: by candidate, and ``base``.
+    """
+
+    base: FinalResult
+    front: dict[str, FinalResult]
+    repeats: dict[int, FinalResult]
+    latency: dict[str, Timing]
+
+
 def _measure(
-    config: SearchConfig,
-    preflight: Preflight,
-    foundation: Foundation,
-    front: Sequence[Evaluation],
-    evaluations: Sequence[Evaluation],
-    cluster: RayCluster,
-    settings: RunSettings,
-) -> tuple[FinalResult, dict[str, FinalResult], dict[int, FinalResult]]:
-    """Final measurements of the base network, of the front by candidate, and of control trainings by number."""
+    run: Drive, foundation: Foundation, front: Sequence[Evaluation], evaluations: Sequence[Evaluation]
+) -> Measurements:
+    config, settings = run.config, run.settings
     onnx = "onnx" in config.export.formats
-    base_file = _save_base(foundation, preflight, settings)
     controls = [e for e in evaluations if e.ok and e.request.stage != PROBE and e.request.origin.startswith("control:")]
-    items = [Final(base_file, onnx=onnx)]
+    items = [Final(_save_base(run, foundation), onnx=onnx)]
     items += [Final(weights_path(settings.folder, e.request), onnx=onnx) for e in front]
     items += [Final(weights_path(settings.folder, e.request), full=False) for e in controls]
-    cluster.use(final_job, preflight.splits.validation, preflight.splits.test, settings, foundation)
-    results = cluster.map(items)
-    by_candidate = {e.request.genome.id: r for e, r in zip(front, results[1:], strict=False)}
-    by_number = {e.request.number: r for e, r in zip(controls, results[1 + len(front) :], strict=True)}
-    return results[0], by_candidate, by_number
+    splits = run.preflight.splits
+    run.cluster.use(final_job, splits.validation, splits.test, settings, foundation)
+    base, *results = run.cluster.map(items)
+    run.cluster.close()  # latency is measured on a machine that does nothing else
+    by_candidate = {e.request.genome.id: r for e, r in zip(front, results, strict=False)}
+    repeats = {e.request.number: r for e, r in zip(controls, results[len(front) :], strict=True)}
+    programs = {"base": base.program, **{name: r.program for name, r in by_candidate.items()}}
+    modules = {name: load_program(path).module() for name, path in programs.items() if path is not None}
+    latency = measure_latency(modules, settings.spec.shape, 1, "cpu", threads=config.cluster.threads)
+    return Measurements(base, by_candidate, repeats, latency)
 
 
-def _save_base(foundation: Foundation, preflight: Preflight, settings: RunSettings) -> Path:
+def _save_base(run: Drive, foundation: Foundation) -> Path:
     """The base network as a candidate of its own: nothing grown, nothing removed."""
     trunk = foundation.trunks[min(foundation.trunks)]
-    mean, std = preflight.splits.statistics()
     about = CandidateFile(
-        spec=settings.spec,
-        keep=settings.keep,
-        class_names=preflight.splits.train.class_names,
-        mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
+        spec=run.settings.spec,
+        keep=run.settings.keep,
+        class_names=run.preflight.splits.train.class_names,
+        mean=tuple(map(float, run.data.mean)),
+        std=tuple(map(float, run.data.std)),
     )
-    path = settings.folder / "weights" / "base-network.safetensors"
+    path = run.folder.weights / "base-network.safetensors"
     save_candidate(path, trunk.network, about)
     return path
 
 
-def _time(
-    config: SearchConfig, settings: RunSettings, base: FinalResult, results: dict[str, FinalResult]
-) -> dict[str, Timing]:
-    programs = {"base": base.program, **{name: r.program for name, r in results.items()}}
-    modules = {name: load_program(path).module() for name, path in programs.items() if path is not None}
-    return measure_latency(modules, settings.spec.shape, 1, "cpu", threads=config.cluster.threads)
-
-
 def _finals(
-    config: SearchConfig,
-    preflight: Preflight,
-    record: RunRecord,
+    run: Drive,
     foundation: Foundation,
     front: Sequence[Evaluation],
     chosen: Evaluation | None,
-    base: FinalResult,
-    results: dict[str, FinalResult],
-    repeats: dict[int, FinalResult],
-    timings: dict[str, Timing],
+    measurements: Measurements,
     evaluations: Sequence[Evaluation],
-    started: float,
     notes: tuple[str, ...],
 ) -> Finals:
+    config, m = run.config, measurements
     cost = config.search.cost
-    measured = [
-        _measured(e.request.genome.id, e.request.origin, e.request.genome, results[e.request.genome.id], timings, foundation)
-        for e in front
-    ]
-    base_measured = _measured("base", "base", None, base, timings, foundation)
-    again = _repeats("control:chosen", evaluations, repeats)
+    again = _repeats("control:chosen", evaluations, m.repeats)
     chosen_test = tuple(r.test_accuracy for _, r in again)
-    controls = tuple(_controls(evaluations, repeats, foundation))
-    verdicts = tuple(judge(chosen_test, c.test, c.name) for c in controls) if chosen_test else ()
-    shape = preflight.splits.train.shape
-    splits = preflight.splits
+    controls = tuple(_controls(evaluations, m.repeats, foundation))
     return Finals(
         name=config.name,
         seed=config.seed,
         strategy=config.search.strategy,
-        data=DataSet(
-            config.data.source, len(splits.train), len(splits.validation), len(splits.test), shape, splits.train.class_names
-        ),
+        data=_data_set(run),
         cost=cost,
         budget=foundation.space.budget.limits(),
-        base=base_measured,
-        front=tuple(measured),
+        base=_measured("base", "base", None, m.base, m.latency, foundation),
+        front=tuple(
+            _measured(g.id, e.request.origin, g, m.front[g.id], m.latency, foundation)
+            for e in front
+            for g in (e.request.genome,)
+        ),
         chosen=chosen.request.genome.id if chosen else None,
         chosen_test=chosen_test,
         controls=controls,
-        verdicts=verdicts,
-        hypervolume=_hypervolumes(front, results, base, cost),
-        ledger=_ledger(evaluations, record, controls, chosen_test, started),
-        environment=Environment(
-            torch.__version__, platform.python_version(), platform.processor() or platform.machine(), config.cluster.threads
-        ),
+        verdicts=tuple(judge(chosen_test, c.test, c.name) for c in controls) if chosen_test else (),
+        hypervolume=_hypervolumes(front, m.front, m.base, cost),
+        ledger=_ledger(evaluations, run.record, controls, chosen_test, run.started),
+        environment=_environment(config),
         notes=notes,
-        registered=record.registered,
+        registered=run.record.registered,
     )
+
+
+def _data_set(run: Drive) -> DataSet:
+    splits = run.preflight.splits
+    sizes = (len(splits.train), len(splits.validation), len(splits.test))
+    return DataSet(run.config.data.source, *sizes, splits.train.shape, splits.train.class_names)
+
+
+def _environment(config: SearchConfig) -> Environment:
+    processor = platform.processor() or platform.machine()
+    return Environment(torch.__version__, platform.python_version(), processor, config.cluster.threads)
 
 
 def _measured(
@@ -223,9 +208,8 @@ def _measured(
 
 def _latency(timing: Timing) -> Latency:
     ms, ratio, how = timing.ms, timing.ratio, timing.conditions
-    return Latency(
-        ms.median, ms.low, ms.high, ratio.median, ratio.low, ratio.high, how.batch_size, how.dtype, how.threads, how.device
-    )
+    times = (ms.median, ms.low, ms.high, ratio.median, ratio.low, ratio.high)
+    return Latency(*times, how.batch_size, how.dtype, how.threads, how.device)
 
 
 def _repeats(
@@ -253,9 +237,8 @@ def _hypervolumes(
     front: Sequence[Evaluation], results: dict[str, FinalResult], base: FinalResult, cost: str
 ) -> Hypervolume:
     def volume(accuracy: dict[str, float]) -> float:
-        return hypervolume(
-            Point(0.0, normalised(1 - accuracy[e.request.genome.id], e.metrics[cost], getattr(base, cost))) for e in front
-        )
+        errors = [(1 - accuracy[e.request.genome.id], e.metrics[cost]) for e in front]
+        return hypervolume(Point(0.0, normalised(error, size, getattr(base, cost))) for error, size in errors)
 
     seen = {e.request.genome.id: e.metrics["accuracy"] for e in front}
     held_out = {name: result.test_accuracy for name, result in results.items()}
@@ -290,17 +273,16 @@ def _ledger(
     )
 
 
-def _notes(left: int, folder: RunFolder, evaluations: Sequence[Evaluation], chosen: Evaluation | None) -> tuple[str, ...]:
+def _notes(
+    left: int, folder: RunFolder, evaluations: Sequence[Evaluation], chosen: Evaluation | None
+) -> tuple[str, ...]:
     notes = []
     if left:
-        notes.append(f"MLflow did not answer: {left} evaluations are not logged yet; `niwaki sync {folder.path}` catches up.")
+        notes.append(
+            f"MLflow did not answer: {left} evaluations are not logged; `niwaki sync {folder.path}` catches up."
+        )
     if chosen is None:
         notes.append("No candidate was trained within the budget, so none was chosen.")
     if any(e.outcome.reason == "worker_lost" for e in evaluations):
         notes.append("Some evaluations lost their worker more often than the limit allows; see the failures.")
     return tuple(notes)
-
-
-def with_registered(finals: Finals, uri: str | None, notes: Iterable[str] = ()) -> Finals:
-    """``finals`` with the registered model, or with why there is none."""
-    return replace(finals, registered=uri, notes=(*finals.notes, *notes))

@@ -175,7 +175,7 @@ class ExportConfig(Section):
         None,
         ge=0,
         le=1,
-        description="choose the cheapest candidate within this drop of validation accuracy; default: the most accurate within budget",
+        description="choose the cheapest candidate within this drop of validation accuracy; default: the most accurate",
     )
     register_as: str | None = Field(None, description="name of the registered model; default: niwaki-NAME")
     alias: str = Field("champion", min_length=1, description="alias that points to the registered version")

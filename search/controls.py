@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
+from itertools import accumulate
 
 from spaces.budget import Budget
 from spaces.genome import Genome
@@ -13,7 +12,7 @@ from spaces.space import Space
 
 DESCRIPTIONS = {
     "uniform": "one keep ratio everywhere, channels by L1 norm, at the chosen candidate's size",
-    "sensitivity": "per-group ratios by one bisected bound on each group's own loss of accuracy (FastNAS, AIMET), same size",
+    "sensitivity": "per-group ratios by one bound on each group's own loss of accuracy (FastNAS, AIMET), same size",
     "random": "the best by probe of as many random genomes as the search probed, same training",
     "scratch": "the chosen architecture from fresh weights, trained for the base's and its own epochs together",
 }
@@ -80,5 +79,5 @@ def _loss_curve(
     points = sorted(
         ((ratio, base_accuracy - acc) for (group, ratio), acc in measured.items() if group == name), reverse=True
     )
-    losses = np.maximum.accumulate([max(0.0, loss) for _, loss in points]) if points else []
-    return [(ratio, float(loss)) for (ratio, _), loss in zip(points, losses, strict=True)]
+    losses = accumulate((max(0.0, loss) for _, loss in points), max)
+    return [(ratio, loss) for (ratio, _), loss in zip(points, losses, strict=True)]

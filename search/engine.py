@@ -65,12 +65,11 @@ def run_engine(
         window: most evaluations asked for but not committed.
         retries: restarts of an evaluation whose worker was lost.
         past: evaluations committed by an earlier driver, in number order; they are told, not run again.
-        progress: called after each commit with the evaluation and the number now under way.
+        progress: called after each new commit, once it is durable, with the evaluation and the number now under way.
 
     Raises:
         ReplayMismatch: ``past`` does not agree with what the plan asks.
     """
-    replayed = iter(past)
     waiting: deque[Request] = deque()
     under_way: dict[int, Request] = {}
     done: dict[int, Outcome] = {}
@@ -85,16 +84,20 @@ def run_engine(
             under_way[request.number] = request
             waiting.append(request)
 
-    fill()
-    for evaluation in replayed:
-        asked = under_way.get(committed)
-        if asked != evaluation.request:
-            raise ReplayMismatch(_mismatch(committed, evaluation.request, asked))
-        waiting.remove(asked)
+    def commit(evaluation: Evaluation) -> None:
+        nonlocal committed
         del under_way[committed]
         committed += 1
         plan.tell(evaluation)
         fill()
+
+    fill()
+    for evaluation in past:
+        asked = under_way.get(committed)
+        if asked != evaluation.request:
+            raise ReplayMismatch(_mismatch(committed, evaluation.request, asked))
+        waiting.popleft()  # nothing was submitted yet, so the next to commit is the first that waits
+        commit(evaluation)
 
     while under_way:
         while waiting and cluster.idle() > 0:
@@ -108,22 +111,21 @@ def run_engine(
             else:
                 done[outcome.number] = replace(outcome, attempts=tries, seconds=seconds)
         batch: list[Evaluation] = []
-        while committed in done:
-            evaluation = Evaluation(under_way.pop(committed), done.pop(committed))
-            committed += 1
-            batch.append(evaluation)
-            plan.tell(evaluation)
-            fill()
+        while (number := committed + len(batch)) in done:
+            batch.append(Evaluation(under_way[number], done.pop(number)))
+        if batch:
+            log.append(batch)  # before anything is built on it, so that a crash never forgets what has been acted upon
+        for evaluation in batch:
+            commit(evaluation)
             if progress is not None:
                 progress(evaluation, len(under_way))
-        if batch:
-            log.append(batch)
     return committed
 
 
 def _mismatch(number: int, archived: Request, asked: Request | None) -> str:
     now = "nothing" if asked is None else f"{asked.stage} of {asked.genome.id} ({asked.origin})"
     return (
-        f"evaluation {number}: the archive holds a {archived.stage} of {archived.genome.id} ({archived.origin}), this run asks {now}. "
-        "The configuration, the data or a library version has changed since; resume with those of the start, or search anew"
+        f"evaluation {number}: the archive holds a {archived.stage} of {archived.genome.id} ({archived.origin}), "
+        f"this run asks {now}. The configuration, the data or a library version has changed since; "
+        "resume with those of the start, or search anew"
     )

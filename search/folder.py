@@ -58,7 +58,9 @@ class RunFolder:
             ConfigError: there is no run here, or its configuration is damaged.
         """
         if not self.exists():
-            raise ConfigError(f"{self.path}: no run there; give the folder that `niwaki search` wrote, such as runs/digits")
+            raise ConfigError(
+                f"{self.path}: no run there; give a folder that `niwaki search` wrote, such as runs/digits"
+            )
         try:
             content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
@@ -83,8 +85,8 @@ class RunFolder:
                 )
             if record.space != space:
                 raise ConfigError(
-                    f"{self.path}: the search space is not the one that the run was started with; the network's code, the "
-                    "data or torch-pruning's version has changed"
+                    f"{self.path}: the search space is not the one that the run was started with; the network's code, "
+                    "the data or torch-pruning's version has changed"
                 )
             return record
         self.path.mkdir(parents=True, exist_ok=True)
@@ -121,7 +123,7 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ConfigError(f"{self.path}: another process is running this search; wait for it, or stop it") from None
+                raise ConfigError(f"{self.path}: another process runs this search; wait for it, or stop it") from None
             yield
 
 

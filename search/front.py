@@ -73,7 +73,9 @@ def standing(points: Sequence[Point]) -> list[tuple[int, float]]:
                 result[i] = (rank, 0.0)
             break  # their class is the last
         individuals = [_Individual(i, points[i].objectives) for i in indices]
-        for front in tools.sortLogNondominated(individuals, len(individuals)):
+        # Its sort in O(n log n) asks for two objectives at least.
+        sort = tools.sortLogNondominated if len(individuals[0].fitness.values) > 1 else tools.sortNondominated
+        for front in sort(individuals, len(individuals)):
             tools.emo.assignCrowdingDist(front)
             for individual in front:
                 result[individual.index] = (rank, -individual.fitness.crowding_dist)

@@ -36,9 +36,27 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> SearchConfig:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold settings as `key: value` lines, found {type(content).__name__}")
-    for override in overrides:
-        _override(content, override)
-    return parse_config(content, str(path))
+    return parse_overrides(content, overrides, str(path))
+
+
+def parse_overrides(content: dict[str, Any], overrides: Sequence[str], where: str = "configuration") -> SearchConfig:
+    """Validate plain settings with ``a.b=value`` overrides applied.
+
+    Raises:
+        ConfigError: every fault, one a line.
+    """
+    for text in overrides:
+        _override(content, text)
+    return parse_config(content, where)
+
+
+def override(config: SearchConfig, overrides: Sequence[str]) -> SearchConfig:
+    """A copy of ``config`` with ``a.b=value`` overrides applied.
+
+    Raises:
+        ConfigError: every fault, one a line.
+    """
+    return parse_overrides(config.model_dump(mode="json"), overrides) if overrides else config
 
 
 def parse_config(content: dict[str, Any], where: str = "configuration") -> SearchConfig:

@@ -69,11 +69,9 @@ class SearchPlan:
         return choose(self._told, self.settings.cost, self.base_accuracy, self.settings.max_drop)
 
     @property
-    def total(self) -> int:
-        """Evaluations of the whole course, for progress; exact where no candidate fails."""
-        s = self.settings
-        ladder = len(self.space.layouts[min(self.space.layouts)].groups) * s.sensitivity_levels
-        return s.probes + s.trainings + (ladder + s.probes + 5 * s.repeats if s.controls else 0)
+    def committed(self) -> list[Evaluation]:
+        """What has been told, in number order."""
+        return list(self._told)
 
     def _story(self) -> Steps:
         s = self.settings
@@ -98,7 +96,7 @@ class SearchPlan:
         yield from self._all_committed()
 
     def _starting_individuals(self) -> list[Genome]:
-        """What a careful person would try first: uniform by L1, uniform by the mean rank, and the sensitivity answer."""
+        """What a careful person would try first: uniform by L1, uniform by mean rank, and the sensitivity answer."""
         mean_rank = self.space.repair(self.space.uniform(1.0))
         seeds = [uniform_control(self.space, self.space.budget), mean_rank]
         if self.settings.controls:
@@ -149,6 +147,18 @@ class SearchPlan:
     def _all_committed(self) -> Steps:
         while len(self._told) < len(self._asked):
             yield WAIT
+
+
+def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
+    """Evaluations of the whole course by stage; exact where enough candidates succeed and none is asked for twice."""
+    s = settings
+    counts = {PROBE: s.probes, TRAIN: s.trainings, SCRATCH: 0}
+    if s.controls:
+        groups = len(space.layouts[min(space.layouts)].groups)
+        counts[PROBE] += groups * s.sensitivity_levels + s.probes
+        counts[TRAIN] += 4 * s.repeats
+        counts[SCRATCH] += s.repeats
+    return counts
 
 
 def _share(total: int, parts: int, index: int) -> int:

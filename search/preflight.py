@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from search.config import BudgetConfig, SearchConfig
 from search.loading import ConfigError
@@ -15,6 +16,7 @@ from spaces.networks import NetworkSpec
 from spaces.space import InfeasibleBudget, Space
 from workers.data import DataRequest, Splits, load_splits
 from workers.prepare import base_network, checked_layout, load_base
+from workers.threads import torch_threads
 
 MOST_GROWTHS = 64
 """Growths that a search prepares; each is traced and scored once, before the first candidate."""
@@ -55,13 +57,12 @@ def check(config: SearchConfig) -> Preflight:
     spec = NetworkSpec(config.network.name, splits.train.shape, splits.train.classes, config.network.arguments)
     try:
         resolve(config.space.criteria)
-        layouts = _layouts(config, spec)
+        with torch_threads(config.cluster.threads):  # a driver shares its machine with workers
+            layouts = _layouts(config, spec)
         space = make_space(config, layouts)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if config.network.weights is not None:
-        from pathlib import Path
-
         load_base(spec, config.seed, Path(config.network.weights))
     layout = layouts[min(layouts)]
     if not layout.groups:
@@ -109,7 +110,7 @@ def _layouts(config: SearchConfig, spec: NetworkSpec) -> dict[Growth, Layout]:
     vectors = growths(network, config.space.growth)
     if len(vectors) > MOST_GROWTHS:
         raise ValueError(
-            f"space.growth: {config.space.growth} makes {len(vectors)} growths of this network, at most {MOST_GROWTHS} are "
-            "prepared; lower it, or use fewer stages"
+            f"space.growth: {config.space.growth} makes {len(vectors)} growths of this network, at most {MOST_GROWTHS} "
+            "are prepared; lower it, or use fewer stages"
         )
     return {g: checked_layout(grow_structure(network, g), spec.shape, config.network.keep) for g in vectors}

@@ -66,7 +66,7 @@ SCHEMA = pa.schema(
 WALL_CLOCK_COLUMNS = tuple(name for name, _, _ in WALL_CLOCK)
 """Columns that may differ between two runs of the same configuration and seed."""
 
-_INTEGERS = {name for name, kind, _ in [*METRICS, *WALL_CLOCK] if kind == pa.int64()}
+_MEASURED = [*METRICS, WALL_CLOCK[0]]
 
 
 def to_row(evaluation: Evaluation, committed_at: float) -> dict[str, Any]:
@@ -81,24 +81,23 @@ def to_row(evaluation: Evaluation, committed_at: float) -> dict[str, Any]:
         "repeat": request.repeat,
         "status": outcome.status,
         "reason": outcome.reason,
-        "message": outcome.message,
-        "embedding": list(outcome.embedding),
-        "seconds": outcome.seconds,
+        "message": outcome.message.encode("utf-8", "replace").decode(),  # lone surrogates, from odd file names
+        "embedding": list(map(float, outcome.embedding)),
+        "seconds": float(outcome.seconds),
         "worker": outcome.worker,
         "attempts": outcome.attempts,
         "committed_at": committed_at,
-        "latency_ms": outcome.metrics.get("latency_ms"),
     }
-    for name, _, _ in METRICS:
+    for name, kind, _ in _MEASURED:
         value = outcome.metrics.get(name)
-        row[name] = int(value) if value is not None and name in _INTEGERS else value
+        row[name] = None if value is None else int(value) if kind == pa.int64() else float(value)
     return row
 
 
 def from_row(row: dict[str, Any]) -> Evaluation:
     """The evaluation that :func:`to_row` wrote."""
     request = Request(row["number"], row["stage"], Genome.from_text(row["genome"]), row["origin"], row["repeat"])
-    metrics = {name: row[name] for name, _, _ in [*METRICS, WALL_CLOCK[0]] if row[name] is not None}
+    metrics = {name: row[name] for name, _, _ in _MEASURED if row[name] is not None}
     outcome = Outcome(
         number=row["number"],
         status=row["status"],

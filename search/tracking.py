@@ -253,6 +253,7 @@ def open_client(store: Store) -> Any:
     """An MLflow client; the first call imports MLflow and, for SQLite, creates the database's tables."""
     # Read when MLflow is imported: its usage statistics would go out from machines whose owners never agreed.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # or its loggers report every table they create
     if store.uri.startswith("sqlite:///"):
         Path(store.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with quiet_mlflow():

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def augment(images: Tensor, generator: torch.Generator, shift: int = 0, flip: bool = False) -> Tensor:
-    """Randomly shifted (by up to ``shift`` pixels, zeros move in) and horizontally flipped copies of ``[B, C, H, W]``."""
+    """Copies of ``[B, C, H, W]``, randomly shifted by up to ``shift`` pixels (zeros move in) and mirrored."""
     if shift:
         images = _shift(images, generator, shift)
     if flip:

@@ -55,7 +55,8 @@ class Worker:
     def install(self, build: Builder, *inputs: Any) -> str:
         """Build the job; the worker's name."""
         self._job = build(*inputs)
-        return f"{ray.util.get_node_ip_address()}:{os.getpid()}"
+        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return f"{node}:{os.getpid()}"
 
     def run(self, item: Any) -> Any:
         """The job's result for ``item``."""
@@ -98,7 +99,7 @@ class RayCluster:
         self.workers = settings.workers or _default_workers(settings)
 
     def use(self, build: Builder, *inputs: Any) -> None:
-        """Give all workers a job: ``build(*inputs)``, called once in each; inputs are shared through the object store."""
+        """Give all workers a job: ``build(*inputs)``, called once in each; the object store shares the inputs."""
         self._install = (ray.put(build), *(ray.put(value) for value in inputs))
         if not self._slots:
             self._slots = [_Slot(None) for _ in range(self.workers)]
@@ -201,7 +202,7 @@ class RayCluster:
             self._replace(slot)
         except RayTaskError as error:
             if isinstance(item, tuple):
-                raise error.as_instanceof_cause() from None
+                raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
             fault = ("error", f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"[:500])
         return item, None, fault, slot
 
@@ -221,7 +222,7 @@ class RayCluster:
             slot.starting = None
             self._failed_starts = 0
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
         except RayActorError as error:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
@@ -257,7 +258,7 @@ def _connect(settings: ClusterSettings) -> None:
 
 
 def _default_workers(settings: ClusterSettings) -> int:
-    resources = ray.cluster_resources()
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     count = int(resources.get("CPU", 0) // settings.threads)
     if settings.gpus_per_worker:
         count = min(count, int(resources.get("GPU", 0) / settings.gpus_per_worker))

@@ -119,7 +119,13 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
         return {**_train(request, bench, candidate, seed), **known}, ()
     metrics, embedding = probe(network, bench.data, bench.probe, len(bench.class_names))
     if bench.probe.latency:
-        timed = measure_latency({"candidate": network}, bench.spec.shape, bench.probe.batch_size, bench.device)
+        timed = measure_latency(
+            {"candidate": network},
+            bench.spec.shape,
+            bench.probe.batch_size,
+            bench.device,
+            threads=torch.get_num_threads(),
+        )
         known["latency_ms"] = timed["candidate"].median_ms
     return {**metrics, **known}, embedding
 

@@ -11,13 +11,14 @@ import math
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from workers.threads import torch_threads
 
 LEAST_REPEATS = 6
 """With fewer, not even the range from least to greatest holds the median with 95% confidence."""
@@ -110,7 +111,7 @@ def measure_latency(
     dtype = next((p.dtype for p in timed[reference].parameters()), torch.float32)
     images = torch.rand(batch_size, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     clock = _cuda_ms if device.type == "cuda" else _cpu_ms
-    with _threads(threads), torch.inference_mode():
+    with torch_threads(threads), torch.inference_mode():
         times = _take_turns(timed, images, repeats, warmup, clock)
     conditions = Conditions(
         _device_name(device), str(dtype).removeprefix("torch."), threads, batch_size, shape, repeats, warmup
@@ -195,16 +196,6 @@ def _cuda_ms(network: nn.Module, images: Tensor) -> float:
         end.record()
         torch.cuda.synchronize()
     return float(start.elapsed_time(end))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _device_name(device: torch.device) -> str:

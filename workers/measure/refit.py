@@ -1,4 +1,4 @@
-"""How separable are the classes in a candidate's own features? A ridge refit of the classifier answers in closed form."""
+"""How separable are the classes in a candidate's own features? A ridge refit answers in closed form."""
 
 from __future__ import annotations
 

@@ -1,0 +1,132 @@
+"""What the driver adds to every evaluation: real Ray workers, engine, plan, evolution and archive, evaluations for nothing.
+
+    python benchmarks/driver_overhead.py [--evaluations 10000] [--workers 2] [--out FOLDER] [--profile] [--quick]
+
+A worker answers at once with an accuracy computed from the genome, so all of the time is overhead: Ray's calls, selection,
+breeding, the archive's fsyncs and, at the end of every tenth of the run, promotion. One evaluation in a hundred is
+a training (as empty as the others). Published: milliseconds per evaluation of the whole run, its first and its last
+thousand, and the driver's resident memory. ``--profile`` prints the driver's costliest functions and slows it down;
+``--quick`` makes 1,000 evaluations. ``--out`` keeps the archive (default: a temporary folder of the current directory's
+disk, because an fsync into memory costs nothing).
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+from determinism import make_space
+from rich.console import Console
+from rich.table import Table
+
+from search.archive import Archive
+from search.engine import run_engine
+from search.plan import PlanSettings, SearchPlan
+from search.run import WINDOW_PER_WORKER
+from workers.cluster import ClusterSettings, RayCluster
+from workers.evaluation import OK, Evaluation, Outcome, Request
+
+POPULATION = 40
+ROUNDS = 10
+
+
+def no_op() -> Callable[[Request], Outcome]:
+    """A job that measures nothing: error falls with kept widths, each group by its own importance."""
+
+    def run(request: Request) -> Outcome:
+        keep = np.array(request.genome.keep) * request.genome.width
+        importance = 0.8 ** np.arange(len(keep))
+        error = float((importance * (1 - keep) ** 2).sum() / importance.sum())
+        metrics = {"accuracy": 1 - error, "params": int(1e6 * keep.mean()), "violation": 0.0, "epochs": 0}
+        return Outcome(request.number, OK, metrics=metrics, embedding=(error,) * 8)
+
+    return run
+
+
+def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, dict[int, float]]:
+    """Seconds since the start at every commit, and the driver's resident MB after some of them."""
+    trainings = evaluations // 100
+    settings = PlanSettings(
+        strategy="evolution",
+        probes=evaluations - trainings,
+        trainings=trainings,
+        rounds=ROUNDS,
+        population=POPULATION,
+        cost="params",
+        controls=False,
+        repeats=0,
+        sensitivity_levels=0,
+        max_drop=None,
+    )
+    plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0)
+    cluster = RayCluster(ClusterSettings(workers=workers), lambda _: 60.0)
+    driver = psutil.Process()
+    moments: list[float] = []
+    memory: dict[int, float] = {}
+    marks = {evaluations // 10, evaluations // 2, evaluations}
+
+    def committed(evaluation: Evaluation, under_way: int) -> None:
+        moments.append(time.perf_counter())
+        if len(moments) in marks:
+            memory[len(moments)] = driver.memory_info().rss / 1e6
+
+    try:
+        cluster.use(no_op)
+        while cluster.idle() < workers:
+            cluster.wait()
+        archive = Archive(folder)
+        began = time.perf_counter()
+        run_engine(plan, cluster, archive, WINDOW_PER_WORKER * workers, progress=committed)
+        archive.close()
+    finally:
+        cluster.close()
+    assert len(moments) == evaluations == archive.table().num_rows
+    return np.array(moments) - began, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--evaluations", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    count = 1000 if options.quick else options.evaluations
+    profile = cProfile.Profile()
+    with tempfile.TemporaryDirectory(dir=options.out or Path.cwd(), prefix="driver-overhead-") as folder:
+        if options.profile:
+            profile.enable()
+        moments, memory = drive(options.out or Path(folder), options.workers, count)
+        profile.disable()
+    print_tables(moments, memory, options.workers)
+    if options.profile:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+
+
+def print_tables(moments: np.ndarray, memory: dict[int, float], workers: int) -> None:
+    """Milliseconds per evaluation, and memory."""
+    count, part = len(moments), len(moments) // 10
+    first, last = moments[part - 1], moments[-1] - moments[-part - 1]
+    table = Table(title=f"{count:,} evaluations for nothing on {workers} workers: ms per evaluation of the run")
+    for name in ("overall", f"first {part:,}", f"last {part:,}", "last / first"):
+        table.add_column(name, justify="right")
+    rates = [1e3 * seconds / n for seconds, n in ((moments[-1], count), (first, part), (last, part))]
+    table.add_row(*(f"{rate:.2f}" for rate in rates), f"{last / first:.2f}")
+    resident = Table(title="resident memory of the driver, MB, after so many evaluations")
+    for at in memory:
+        resident.add_column(f"{at:,}", justify="right")
+    resident.add_row(*(f"{megabytes:.0f}" for megabytes in memory.values()))
+    console = Console(width=120)
+    console.print(table, resident)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,354 @@
+"""The command line: `niwaki search`, `resume`, `inspect`, `report`, `export`, `sync`, `compare`.
+
+Exit codes: 0 done, 1 failed, 2 bad input. Progress goes to stderr, results to stdout, ``--json`` for programs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from search.config import SearchConfig
+    from search.report import Finals
+    from search.run import Result
+    from search.view import View
+
+app = typer.Typer(
+    name="niwaki",
+    help="Find the smallest and fastest network that still does the job.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/digits.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster: auto, or ray://host:10001; default: one on this machine.")
+]
+Quietly = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+@app.command()
+def search(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; see examples/.")],
+    set_: Set = None,
+    address: Address = None,
+    out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    as_json: Json = False,
+    quiet: Quietly = False,
+) -> None:
+    """Search for compressed networks, train the promising ones, and register the chosen one.
+
+    A run that was cut off is continued where it stood.
+
+    Example: niwaki search examples/digits.yaml --set seed=1 --set name=digits-1
+    """
+    from search.loading import load_config
+
+    settings = load_config(config, _overrides(set_, address, out))
+    from search.run import run_search
+
+    _tell(run_search(settings, _view(quiet)), as_json)
+
+
+@app.command()
+def resume(run: Run, address: Address = None, as_json: Json = False, quiet: Quietly = False) -> None:
+    """Continue a run that was cut off; the result is that of an undisturbed run.
+
+    Example: niwaki resume runs/digits
+    """
+    from search.folder import RunFolder
+    from search.loading import override
+
+    config = override(RunFolder(run).load_config(), _overrides(None, address, None))
+    from search.run import run_search
+
+    _tell(run_search(config, _view(quiet)), as_json)
+
+
+@app.command()
+def inspect(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="inception, a torchvision CNN, or package.module:factory.")
+    ],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="digits, a torchvision set, a folder, or a .parquet file.")
+    ],
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Groups, locked layers with reasons, reachable budgets, and what a search would cost. Trains nothing.
+
+    Example: niwaki inspect resnet18 CIFAR10 --set budget.macs=1/4
+    """
+    from search.loading import parse_overrides
+
+    config = parse_overrides({"name": "inspect", "data": {"source": data}, "network": {"name": model}}, set_ or [])
+    from search.drive import plan_settings
+    from search.forecast import forecast
+    from search.inspection import Inspection
+    from search.plan import course_counts
+    from search.preflight import check
+
+    preflight = check(config)
+    inspection = Inspection(preflight, forecast(preflight, course_counts(preflight.space, plan_settings(config))))
+    if as_json:
+        _print_json(inspection.to_json())
+        return
+    console = _stdout()
+    for part in (inspection.groups_table(), inspection.budget_table(), *inspection.lines()):
+        console.print(part, markup=False)
+        console.print()
+
+
+@app.command()
+def report(run: Run, as_json: Json = False) -> None:
+    """The front table, the verdicts, the plots and report.html, drawn again from the archive.
+
+    Example: niwaki report runs/digits
+    """
+    from search.run import load_result
+
+    result = load_result(run)
+    from search.report import write_report
+
+    write_report(result.archive(), result.finals, result.folder.report)
+    _tell(result, as_json)
+
+
+@app.command()
+def export(
+    run: Run,
+    max_params: Annotated[int | None, typer.Option(min=1, help="At most this many parameters.")] = None,
+    max_macs: Annotated[
+        int | None, typer.Option(min=1, help="At most this many multiply-accumulates per image.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(min=0, help="At most this median latency, as in the report.")
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="At most this much less validation accuracy than the base network."),
+    ] = None,
+    candidate: Annotated[str | None, typer.Option(help="This candidate of the front, whatever it costs.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="onnx or torch (a torch.export program).")] = "onnx",
+    to: Annotated[Path | None, typer.Option(help="File to write; default: CANDIDATE.onnx or .pt2 here.")] = None,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Register it in MLflow under this name, too.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="Alias of the registered version.")] = "champion",
+    as_json: Json = False,
+) -> None:
+    """Export the most accurate network of the front within limits (the cheapest, with --max-accuracy-drop).
+
+    It is exported afresh, compared with the trained network, and measured.
+
+    Example: niwaki export runs/digits --max-params 10000 --format onnx
+    """
+    from search.exporting import Limits, export_candidate
+
+    limits = Limits(max_params, max_macs, max_latency_ms, max_accuracy_drop, candidate)
+    exported = export_candidate(run, limits, format_, to, register, alias)
+    if as_json:
+        _print_json(exported.to_json())
+        return
+    for line in exported.lines():
+        typer.echo(line)
+
+
+@app.command()
+def sync(run: Run, as_json: Json = False) -> None:
+    """Bring MLflow up to date with the run's archive; what is there already is not logged twice.
+
+    Example: niwaki sync runs/digits
+    """
+    from search.archive import Archive
+    from search.folder import RunFolder
+    from search.report import read_finals
+    from search.run_tracking import project_all
+    from search.shipping import final_metrics
+
+    folder = RunFolder(run)
+    config, record = folder.load_config(), folder.load_record()
+    finished = (folder.report / "measurements.json").exists()
+    evaluations = list(Archive(folder.archive).evaluations())
+    added = project_all(config, record, evaluations, final_metrics(read_finals(folder.report)) if finished else None)
+    if as_json:
+        _print_json({"evaluations": len(evaluations), "logged": added})
+    else:
+        typer.echo(
+            f"{len(evaluations):,} evaluations in the archive, {added:,} runs were missing in MLflow and are logged"
+        )
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B")],
+    as_json: Json = False,
+) -> None:
+    """Whether two runs' archives are equal in every column but the wall-clock ones; exit code 1 if not.
+
+    Example: niwaki compare runs/one-worker runs/two-workers
+    """
+    from search.archive import read_archive
+    from search.comparison import compare_archives
+    from search.folder import RunFolder
+
+    tables = []
+    for path in (first, second):
+        RunFolder(path).load_config()
+        tables.append(read_archive(RunFolder(path).archive))
+    comparison = compare_archives(*tables)
+    if as_json:
+        _print_json(comparison.to_json())
+    else:
+        typer.echo(str(comparison))
+    if not comparison.equal:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point; turns errors that a user can mend into one readable message and an exit code."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C does: workers are stopped before the driver goes
+    sys.exit(_guarded(lambda: app(standalone_mode=False)))
+
+
+def _guarded(action: Callable[[], Any]) -> int:
+    """Run the command; its exit code."""
+    import click
+
+    try:
+        code = action()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("stopped; `niwaki resume RUN` goes on from here", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if isinstance(error, _bad_input()):
+            return _fail(str(error), 2)
+        if isinstance(error, _failures()):
+            return _fail(str(error), 1)
+        raise
+
+
+def _bad_input() -> tuple[type[Exception], ...]:
+    from search.archive import ArchiveError
+    from search.exporting import ExportRefused
+    from search.loading import ConfigError
+    from workers.data import DataError
+    from workers.tensors import CheckpointError
+
+    return ConfigError, DataError, CheckpointError, ArchiveError, ExportRefused
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from search.engine import ReplayMismatch
+    from search.registry import RegistryRefused
+    from search.tracking import TrackingError
+    from workers.cluster import ClusterError
+    from workers.export import ExportError
+    from workers.train import Diverged
+
+    return ClusterError, ReplayMismatch, RegistryRefused, TrackingError, ExportError, Diverged
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"niwaki: {message}", err=True)
+    return code
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _overrides(set_: list[str] | None, address: str | None, out: Path | None) -> list[str]:
+    given = list(set_ or [])
+    if address is not None:
+        given.append(f"cluster.address={json.dumps(address)}")
+    if out is not None:
+        given.append(f"out={json.dumps(str(out))}")
+    return given
+
+
+def _view(quiet: bool) -> View:
+    if quiet:
+        from search.view import Quiet
+
+        return Quiet()
+    from search.live import Terminal
+
+    return Terminal()
+
+
+def _stdout() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps(content, indent=1, allow_nan=False))
+
+
+def _tell(result: Result, as_json: bool) -> None:
+    """The front, the verdicts, and what to do next."""
+    from search.report import front_table, verdict_table
+    from search.report.headline import write_headline
+
+    finals, folder = result.finals, result.folder
+    if as_json:
+        _print_json({"run": str(folder.path), "report": str(folder.report / "report.html"), **finals.to_json()})
+        return
+    console = _stdout()
+    headline = write_headline(result.archive(), finals)
+    console.print()
+    console.print(f"[bold]{headline.title}[/bold]")
+    for detail in headline.details:
+        console.print(detail, markup=False)
+    for part in (front_table(finals), verdict_table(finals) if finals.verdicts else None):
+        if part is not None:
+            console.print()
+            console.print(part)
+    for note in finals.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print()
+    for line in _next_steps(folder.load_config(), folder.path, finals):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _next_steps(config: SearchConfig, path: Path, finals: Finals) -> list[str]:
+    from search.tracking import find_store
+
+    lines = [f"open the report      {path / 'report' / 'report.html'}"]
+    if config.tracking.enabled:
+        lines.append(
+            f"browse the runs      mlflow ui --backend-store-uri {find_store(config.out, config.tracking.uri).shown}"
+        )
+    if finals.registered:
+        lines.append(f'load the network     mlflow.pytorch.load_model("{finals.registered}")')
+    lines.append(f"take another one     niwaki export {path} --max-params N --format onnx")
+    lines.append("search on your own   niwaki inspect MODEL DATA, then copy examples/digits.yaml")
+    return lines

@@ -1,0 +1,97 @@
+"""What the parts of one run share while a driver is at work on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from search.config import SearchConfig
+from search.folder import RunFolder, RunRecord
+from search.plan import PlanSettings
+from search.preflight import Preflight
+from search.view import View
+from workers.cluster import RayCluster
+from workers.evaluation import PROBE, Request
+from workers.jobs import RunSettings, VisibleData
+from workers.probe import ProbeSettings
+from workers.train import TrainSettings
+
+
+@dataclass
+class Drive:
+    """One driver's work on one run, in this process."""
+
+    preflight: Preflight
+    folder: RunFolder
+    record: RunRecord
+    cluster: RayCluster
+    view: View
+    started: float = field(default_factory=time.time)
+
+    @property
+    def config(self) -> SearchConfig:
+        return self.preflight.config
+
+    @cached_property
+    def data(self) -> VisibleData:
+        """What the search may see."""
+        return VisibleData.of(self.preflight.splits)
+
+    @cached_property
+    def settings(self) -> RunSettings:
+        """What workers need to know."""
+        return run_settings(self.preflight, self.folder)
+
+    def note(self, **changes: Any) -> None:
+        """Change the run's record, here and on disk."""
+        self.record = replace(self.record, **changes)
+        self.folder.save_record(self.record)
+
+
+def run_settings(preflight: Preflight, folder: RunFolder) -> RunSettings:
+    """The part of the configuration that workers need."""
+    config = preflight.config
+    return RunSettings(
+        spec=preflight.spec,
+        folder=folder.path.absolute(),
+        seed=config.seed,
+        criteria=config.space.criteria,
+        keep=config.network.keep,
+        base_training=TrainSettings(**config.base_training.model_dump()),
+        training=TrainSettings(**config.training.model_dump()),
+        probe=ProbeSettings(config.probe.batch_size, config.probe.latency),
+        probe_images=config.probe.images,
+        scoring_images=config.probe.scoring_images,
+        memory_mb=config.limits.memory_mb,
+    )
+
+
+def plan_settings(config: SearchConfig) -> PlanSettings:
+    """The part of the configuration that decides the course."""
+    s, c = config.search, config.controls
+    return PlanSettings(
+        strategy=s.strategy,
+        probes=s.probes,
+        trainings=s.trainings,
+        rounds=s.rounds,
+        population=s.population,
+        cost=s.cost,
+        controls=c.enabled,
+        repeats=c.repeats,
+        sensitivity_levels=c.sensitivity_levels,
+        max_drop=config.export.max_accuracy_drop,
+    )
+
+
+def time_limit(config: SearchConfig) -> Callable[[object], float]:
+    """Seconds that a worker may take for an item; preparing and concluding have the limit of a training."""
+
+    def limit(item: object) -> float:
+        if isinstance(item, Request) and item.stage == PROBE:
+            return config.limits.probe_seconds
+        return config.limits.train_seconds
+
+    return limit

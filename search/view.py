@@ -1,0 +1,126 @@
+"""What a search tells of itself while it runs, and the numbers behind a progress display."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from search.choice import front
+from workers.evaluation import PROBE, Evaluation
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is expected of a search before it begins.
+
+    Attributes:
+        counts: evaluations by stage.
+        seconds: forecast device-seconds of one evaluation by stage.
+        workers: how many run at once.
+        cost: second objective of the front.
+        base_cost: of the base network.
+        base_accuracy: on the validation split.
+    """
+
+    counts: Mapping[str, int]
+    seconds: Mapping[str, float]
+    workers: int
+    cost: str
+    base_cost: int
+    base_accuracy: float
+
+
+class View(Protocol):
+    """Whoever watches a search."""
+
+    def step(self, text: str) -> None:
+        """A new part of the story begins."""
+
+    def warn(self, text: str) -> None:
+        """Something is amiss, and the search goes on; may be called from another thread."""
+
+    def searching(self, course: Course, past: Sequence[Evaluation]) -> None:
+        """Evaluations begin; ``past`` were committed by an earlier driver."""
+
+    def committed(self, evaluation: Evaluation, under_way: int) -> None:
+        """An evaluation was committed; ``under_way`` are asked for and not committed."""
+
+    def searched(self) -> None:
+        """Evaluations are over, or were broken off."""
+
+
+class Quiet:
+    """Watches without a word."""
+
+    def step(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def searching(self, course: Course, past: Sequence[Evaluation]) -> None: ...
+
+    def committed(self, evaluation: Evaluation, under_way: int) -> None: ...
+
+    def searched(self) -> None: ...
+
+
+@dataclass
+class Progress:
+    """Counts, rate, time left and the front so far."""
+
+    course: Course
+    done: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    under_way: int = 0
+    trained: list[Evaluation] = field(default_factory=list)
+    _seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _started: float = field(default_factory=time.monotonic)
+    _since_start: int = 0
+
+    def hear(self, evaluation: Evaluation, under_way: int, replayed: bool = False) -> None:
+        """Count a commit; replayed ones say nothing of the rate."""
+        stage = evaluation.request.stage
+        self.done[stage] += 1
+        self.failed[evaluation.outcome.reason] += not evaluation.ok
+        self._seconds[stage] += evaluation.outcome.seconds
+        self._since_start += not replayed
+        self.under_way = under_way
+        if stage != PROBE:
+            self.trained.append(evaluation)
+
+    @property
+    def total(self) -> int:
+        """Evaluations of the whole course, as far as known."""
+        return max(sum(self.course.counts.values()), self.done.total())
+
+    @property
+    def failures(self) -> int:
+        return self.failed.total()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this driver began to search."""
+        return time.monotonic() - self._started
+
+    @property
+    def rate(self) -> float:
+        """Commits per second of this driver."""
+        return self._since_start / max(self.elapsed, 1e-9)
+
+    @property
+    def left(self) -> float:
+        """Seconds that the rest should take: what each stage took so far, or was forecast to take."""
+        device_seconds = sum(
+            max(0, count - self.done[stage]) * self._each(stage) for stage, count in self.course.counts.items()
+        )
+        return device_seconds / self.course.workers
+
+    def front(self) -> list[Evaluation]:
+        """The non-dominated trained candidates so far, cheapest first."""
+        return front(self.trained, self.course.cost)
+
+    def _each(self, stage: str) -> float:
+        done = self.done[stage]
+        return self._seconds[stage] / done if done else self.course.seconds.get(stage, 0.0)
