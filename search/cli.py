@@ -82,10 +82,10 @@ def resume(run: Run, address: Address = None, as_json: Json = False, quiet: Quie
 @app.command()
 def inspect(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="inception, a torchvision CNN, or package.module:factory.")
+        str, typer.Argument(metavar="MODEL", help="inception, a torchvision CNN or package.module:factory.")
     ],
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="digits, a torchvision set, a folder, or a .parquet file.")
+        str, typer.Argument(metavar="DATA", help="digits, a torchvision set, a folder or a .parquet file.")
     ],
     set_: Set = None,
     as_json: Json = False,
@@ -133,22 +133,16 @@ def report(run: Run, as_json: Json = False) -> None:
 def export(
     run: Run,
     max_params: Annotated[int | None, typer.Option(min=1, help="At most this many parameters.")] = None,
-    max_macs: Annotated[
-        int | None, typer.Option(min=1, help="At most this many multiply-accumulates per image.")
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(min=0, help="At most this median latency, as in the report.")
-    ] = None,
+    max_macs: Annotated[int | None, typer.Option(min=1, help="At most this many MACs per image.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(min=0, help="At most this latency, as in the report.")] = None,
     max_accuracy_drop: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="At most this much less validation accuracy than the base network."),
+        typer.Option(min=0, max=1, help="At most this much below the base network's validation accuracy."),
     ] = None,
     candidate: Annotated[str | None, typer.Option(help="This candidate of the front, whatever it costs.")] = None,
     format_: Annotated[str, typer.Option("--format", help="onnx or torch (a torch.export program).")] = "onnx",
     to: Annotated[Path | None, typer.Option(help="File to write; default: CANDIDATE.onnx or .pt2 here.")] = None,
-    register: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Register it in MLflow under this name, too.")
-    ] = None,
+    register: Annotated[str | None, typer.Option(metavar="NAME", help="Register it in MLflow, too.")] = None,
     alias: Annotated[str, typer.Option(help="Alias of the registered version.")] = "champion",
     as_json: Json = False,
 ) -> None:
@@ -190,7 +184,7 @@ def sync(run: Run, as_json: Json = False) -> None:
         _print_json({"evaluations": len(evaluations), "logged": added})
     else:
         typer.echo(
-            f"{len(evaluations):,} evaluations in the archive, {added:,} runs were missing in MLflow and are logged"
+            f"{len(evaluations):,} evaluations in the archive, {added:,} runs were missing in MLflow, now logged"
         )
 
 

@@ -39,7 +39,8 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.equal:
-            return f"equal: {self.rows[0]:,} evaluations in {len(self.columns)} columns (all but {', '.join(WALL_CLOCK_COLUMNS)})"
+            left_out = ", ".join(WALL_CLOCK_COLUMNS)
+            return f"equal: {self.rows[0]:,} evaluations in {len(self.columns)} columns (all but {left_out})"
         lines = [f"different: {self.rows[0]:,} and {self.rows[1]:,} evaluations"]
         lines += [f"  evaluation {n}, {column}: {a!r} and {b!r}" for n, column, a, b in self.differences]
         return "\n".join(lines)

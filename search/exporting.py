@@ -1,4 +1,4 @@
-"""Taking another network out of a finished run: picked by limits, exported afresh, compared, and registered if asked."""
+"""Taking another network out of a finished run: picked by limits, exported afresh, compared, registered if asked."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ class Exported:
         latency = f", {milliseconds(m.latency.median_ms)}" if m.latency else ""
         lines = [
             f"{self.file}: {m.candidate}, {count(m.params)} parameters, {compact(m.macs)} MACs{latency}",
-            f"validation accuracy {percent(m.validation_accuracy)} ({signed(-100 * self.drop)} points to the base network), "
-            f"test accuracy {percent(m.test_accuracy)}",
-            f"the file and the trained network differ by {scientific(self.comparison.difference)} at most, on {self.images}",
+            f"validation accuracy {percent(m.validation_accuracy)} ({signed(-100 * self.drop)} points to the base "
+            f"network), test accuracy {percent(m.test_accuracy)}",
+            f"file and trained network differ by {scientific(self.comparison.difference)} at most, on {self.images}",
         ]
         return [*lines, f"registered as {self.registered}"] if self.registered else lines
 

@@ -31,10 +31,12 @@ class Terminal:
         self._last_line = 0.0
 
     def step(self, text: str) -> None:
-        self.console.print(f"[dim]{_clock()}[/dim] ", wording.plain(text), sep="", markup=True)
+        line = Text.assemble((f"{time.strftime('%H:%M:%S')} ", "dim"), wording.plain(text))
+        self.console.print(line, soft_wrap=not self.console.is_terminal)
 
     def warn(self, text: str) -> None:
-        self.console.print("[yellow]warning:[/yellow]", Text(wording.plain(text)))
+        line = Text.assemble(("warning: ", "yellow"), wording.plain(text))
+        self.console.print(line, soft_wrap=not self.console.is_terminal)
 
     def searching(self, course: Course, past: Sequence[Evaluation]) -> None:
         self._progress = Progress(course)
@@ -109,7 +111,3 @@ def front_so_far(progress: Progress) -> Table:
     if not front:
         table.add_row("(nothing trained yet)", "", "", "", "")
     return table
-
-
-def _clock() -> str:
-    return time.strftime("%H:%M:%S")

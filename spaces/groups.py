@@ -19,7 +19,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 Side = Literal["out", "in", "norm"]
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Channels ``0 … size−1`` that live or die in all members at once. Named after its first producer."""
+    """Channels ``0 … size−1`` that live or die in all members at once.
+
+    Named after its first producer, with the first position there that is the group's own unless that is 0: the
+    channels of one layer may belong to several groups, ``conv`` and ``conv[4]``.
+    """
 
     name: str
     size: int
@@ -102,11 +106,11 @@ def find_groups(network: nn.Module, example: Tensor, keep: Sequence[str] = ()) -
     depthwise convolution reads, say) become groups of their own: they can be removed independently.
 
     Raises:
-        ValueError: a pattern of ``keep`` matches no layer.
+        ValueError: a pattern of ``keep`` matches no layer that makes channels, or the network cannot be traced.
     """
     names = {module: name for name, module in network.named_modules()}
     order = {name: i for i, name in enumerate(names.values())}
-    _check_patterns(keep, names.values())
+    _check_patterns(keep, [name for module, name in names.items() if isinstance(module, nn.Conv2d | nn.Linear)])
     groups: list[Group] = []
     locked: list[Locked] = []
     for traced in _trace(network, example):
@@ -117,7 +121,7 @@ def find_groups(network: nn.Module, example: Tensor, keep: Sequence[str] = ()) -
                 locked.append(Locked(part.name, part.size, reason))
             else:
                 groups.append(part)
-    groups.sort(key=lambda g: order.get(g.name, len(order)))
+    groups.sort(key=lambda g: (order[g.members[0].layer], int(g.members[0].positions[0])))
     return Grouping(tuple(groups), tuple(locked + _unreached(network, groups, locked)))
 
 
@@ -129,7 +133,7 @@ def _trace(network: nn.Module, example: Tensor) -> list[Any]:
     network.eval()
     try:
         with torch.enable_grad():
-            graph = tp.DependencyGraph().build_dependency(network, example)
+            graph = tp.DependencyGraph().build_dependency(network, example, forward_fn=_forward, verbose=False)
             return list(graph.get_all_groups(ignored_layers=[], root_module_types=[nn.Conv2d, nn.Linear]))
     except Exception as error:
         raise ValueError(
@@ -142,6 +146,15 @@ def _trace(network: nn.Module, example: Tensor) -> list[Any]:
             module.training = training
         for parameter in frozen:
             parameter.requires_grad_(False)
+
+
+def _forward(network: nn.Module, example: Tensor) -> Tensor:
+    output = network(example)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"it returns {type(output).__name__}, not one tensor")
+    if not output.requires_grad:
+        raise RuntimeError("its output does not depend on its weights through autograd")
+    return output
 
 
 def _members(traced: Any, names: dict[nn.Module, str]) -> tuple[list[Member], str]:
@@ -158,6 +171,9 @@ def _members(traced: Any, names: dict[nn.Module, str]) -> tuple[list[Member], st
             members.append(Member(names[module], "out" if produced else "in", positions, channels))
         elif isinstance(module, _NORMS):
             members.append(Member(names[module], "norm", positions, channels))
+        elif isinstance(module, tp.ops._SplitOp):
+            # Torch-Pruning mixes up which part goes where, and a count of parts or sizes stands in the forward pass.
+            strange = strange or "chunk or split divides these channels by position"
         elif any(True for _ in module.parameters()):
             kind = type(module).__name__
             strange = strange or f"{kind} {names.get(module, '?')!r} mixes or normalises these channels together"
@@ -203,7 +219,8 @@ def _restrict(members: list[Member], channels: list[int], order: dict[str, int])
             own.append(Member(m.layer, m.side, m.positions[inside], mapped))
     rank = {"out": 0, "norm": 1, "in": 2}
     own.sort(key=lambda m: (rank[m.side], order[m.layer]))
-    return Group(own[0].layer, len(channels), tuple(own))
+    first = int(own[0].positions[0])
+    return Group(f"{own[0].layer}[{first}]" if first else own[0].layer, len(channels), tuple(own))
 
 
 def _lock_reason(group: Group, network: nn.Module, keep: Sequence[str]) -> str:
@@ -237,11 +254,12 @@ def _unreached(network: nn.Module, groups: list[Group], locked: list[Locked]) ->
     ]
 
 
-def _check_patterns(keep: Sequence[str], names: Iterable[str]) -> None:
-    layers = list(names)
+def _check_patterns(keep: Sequence[str], layers: Sequence[str]) -> None:
     for pattern in keep:
         if not any(fnmatchcase(name, pattern) for name in layers):
-            raise ValueError(f"network.keep: {pattern!r} matches no layer; `niwaki inspect` lists them")
+            raise ValueError(
+                f"network.keep: {pattern!r} matches no convolution or linear layer; `niwaki inspect` lists them"
+            )
 
 
 def example_input(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> Tensor:

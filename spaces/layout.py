@@ -21,7 +21,8 @@ class Layer:
     """A layer's shape: enough to count its parameters and multiply-accumulates at any width.
 
     ``inputs``/``outputs`` are channel counts at full width; ``area`` the weights per (input, output) pair
-    (k_h·k_w of a convolution, 1 of a linear layer); ``positions`` the output pixels per image.
+    (k_h·k_w of a convolution, 1 of a linear layer); ``positions`` the output pixels per image; ``statistics``
+    whether a batch norm keeps running ones.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Layer:
     area: int
     bias: bool
     positions: int
+    statistics: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -39,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network of given widths costs: parameters, multiply-accumulates per image, bytes of its weights on disk."""
+    """What a network of given widths costs: parameters, multiply-accumulates per image, bytes of its weights."""
 
     params: int
     macs: int
@@ -51,13 +53,15 @@ class Layout:
     """The groups and layers of one base network (one growth of it).
 
     Counting convention: parameters are all trainable tensors; MACs are those of convolutions and linear layers
-    (additions, batch norm and pooling are not counted); bytes are float32 parameters and buffers.
+    (additions, batch norm and pooling are not counted); bytes are float32 parameters and buffers (counters are not
+    counted). Layers that the forward pass does not reach are counted whole.
     """
 
     groups: tuple[Group, ...]
     locked: tuple[Locked, ...]
     layers: tuple[Layer, ...]
     other_params: int
+    other_buffers: int = 0
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -118,21 +122,23 @@ class Layout:
 
     @cached_property
     def _factors(self) -> tuple[np.ndarray, ...]:
+        """Per layer: area, positions, and whether it has a bias, is a norm, is depthwise, keeps statistics."""
         area = np.array([x.area for x in self.layers], dtype=np.int64)
         positions = np.array([x.positions for x in self.layers], dtype=np.int64)
         bias = np.array([x.bias for x in self.layers], dtype=np.int64)
         norm = np.array([x.kind == "norm" for x in self.layers])
         depthwise = np.array([x.depthwise for x in self.layers])
-        return area, positions, bias, norm, depthwise
+        statistics = np.array([x.statistics for x in self.layers])
+        return area, positions, bias, norm, depthwise, statistics
 
     def cost(self, widths: np.ndarray) -> Cost:
         """Exact cost at ``widths`` (int ``[G]``, in the order of ``groups``), without building the network."""
-        area, positions, bias, norm, depthwise = self._factors
+        area, positions, bias, norm, depthwise, statistics = self._factors
         inputs, outputs = self.counts(widths).T
         weights = np.where(norm, 0, np.where(depthwise, outputs, inputs * outputs) * area)
         params = weights + np.where(norm, 2 * outputs * bias, outputs * bias)
         total = int(params.sum()) + self.other_params
-        buffers = int(np.where(norm, 2 * outputs, 0).sum())
+        buffers = int(np.where(statistics, 2 * outputs, 0).sum()) + self.other_buffers
         return Cost(total, int((weights * positions).sum()), 4 * (total + buffers))
 
     def full(self) -> np.ndarray:
@@ -143,8 +149,11 @@ class Layout:
         """Flat boolean of all groups' channels, plus one slot that is always alive.
 
         Raises:
-            ValueError: a group keeps nothing, or a channel that it does not have.
+            ValueError: a group keeps nothing, or a channel that it does not have; or there is no such group.
         """
+        unknown = sorted(set(kept).difference(self.names))
+        if unknown:
+            raise ValueError(f"no group {unknown[0]!r}; there are {', '.join(self.names)}")
         alive = np.zeros(int(self._offsets[-1]) + 1, dtype=bool)
         alive[-1] = True
         for offset, group in zip(self._offsets, self.groups, strict=False):
@@ -164,9 +173,11 @@ def make_layout(network: nn.Module, example: Tensor, keep: Sequence[str] = ()) -
     """Trace ``network`` once: its groups (see :func:`spaces.groups.find_groups`) and its layers' shapes."""
     grouping: Grouping = find_groups(network, example, keep)
     layers = _layers(network, example)
-    counted = {id(p) for x in layers for p in network.get_submodule(x.name).parameters(recurse=False)}
-    other = sum(p.numel() for p in network.parameters() if id(p) not in counted)
-    return Layout(grouping.groups, grouping.locked, layers, other)
+    counted = [network.get_submodule(layer.name) for layer in layers]
+    known = {id(t) for m in counted for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))}
+    params = sum(p.numel() for p in network.parameters() if id(p) not in known)
+    buffers = sum(b.numel() for b in network.buffers() if b.is_floating_point() and id(b) not in known)
+    return Layout(grouping.groups, grouping.locked, layers, params, buffers)
 
 
 def _layers(network: nn.Module, example: Tensor) -> tuple[Layer, ...]:
@@ -175,53 +186,41 @@ def _layers(network: nn.Module, example: Tensor) -> tuple[Layer, ...]:
     def watch(name: str) -> object:
         def hook(module: nn.Module, _: object, output: Tensor) -> None:
             previous = found[name].positions if name in found else 0
-            found[name] = _describe(name, module, output, previous)
+            found[name] = _describe(name, module, output.numel() // len(example), previous)
 
         return hook
 
     watched = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
     handles = [m.register_forward_hook(watch(n)) for n, m in network.named_modules() if isinstance(m, watched)]  # type: ignore[arg-type]
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with torch.no_grad():
             network(example)
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
         for handle in handles:
             handle.remove()
     return tuple(found[name] for name, _ in network.named_modules() if name in found)
 
 
-def _describe(name: str, module: nn.Module, output: Tensor, previous: int) -> Layer:
-    batch = output.shape[0]
-    if isinstance(module, nn.Conv2d):
-        area = module.kernel_size[0] * module.kernel_size[1]
-        positions = previous + output.shape[-2] * output.shape[-1]
-        if 1 < module.groups == module.in_channels == module.out_channels:
-            return Layer(
-                name,
-                "depthwise",
-                module.in_channels,
-                module.out_channels,
-                area,
-                module.bias is not None,
-                positions,
-            )
-        if module.groups > 1:
-            # Its channels are locked, so one fixed count serves: inputs per group.
-            return Layer(
-                name,
-                "grouped",
-                module.in_channels // module.groups,
-                module.out_channels,
-                area,
-                module.bias is not None,
-                positions,
-            )
-        return Layer(name, "conv", module.in_channels, module.out_channels, area, module.bias is not None, positions)
+def _describe(name: str, module: nn.Module, values: int, previous: int) -> Layer:
+    """The layer, from its output's ``values`` per image; ``previous`` are the positions of its earlier calls."""
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        width, statistics = module.num_features, module.running_mean is not None
+        return Layer(name, "norm", width, width, 0, module.affine, 0, statistics)
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    bias = module.bias is not None
     if isinstance(module, nn.Linear):
-        positions = previous + output.numel() // (batch * module.out_features)
-        return Layer(name, "linear", module.in_features, module.out_features, 1, module.bias is not None, positions)
-    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-    return Layer(name, "norm", module.num_features, module.num_features, 0, module.affine, 0)
+        positions = previous + values // module.out_features
+        return Layer(name, "linear", module.in_features, module.out_features, 1, bias, positions)
+    kind, inputs = "conv", module.in_channels
+    if 1 < module.groups == module.in_channels == module.out_channels:
+        kind = "depthwise"
+    elif module.groups > 1:
+        # Its channels are locked, so one fixed count serves: inputs per group.
+        kind, inputs = "grouped", module.in_channels // module.groups
+    area = module.kernel_size[0] * module.kernel_size[1]
+    positions = previous + values // module.out_channels
+    return Layer(name, kind, inputs, module.out_channels, area, bias, positions)

@@ -79,13 +79,11 @@ def expand(small: nn.Module, network: nn.Module, layout: Layout, kept: Kept) -> 
                     owner = layout.owners.get((name, side))
                     if owner is not None:
                         index[dimension] = np.flatnonzero(alive[owner])
-                full.zero_()
+                full.fill_(1 if kind == "running_var" else 0)  # norms divide by it, removed channels too
                 if full.dim() == 0:
                     full.copy_(values)
                 else:
                     full[np.ix_(*index)] = values.to(full.device)
-                if kind == "running_var":
-                    full[full == 0] = 1  # a removed channel's variance divides nothing but must not be zero
     return twin
 
 
