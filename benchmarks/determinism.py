@@ -1,9 +1,20 @@
 """What the reorder buffer costs: workers left idle, and hypervolume against free and generational evolution.
 
-    python benchmarks/determinism.py [--quick] [--only utilisation|hypervolume|day] [--workers 16 …] [--seeds 10]
+    python benchmarks/determinism.py [--quick] [--only utilisation|hypervolume|day] [options of the hypervolume tables]
 
-On a simulated cluster with log-normal durations (mean 60 virtual seconds) and 2% lost workers. The problem is
-synthetic, over a real search space: its numbers compare ways to drive a search, not search spaces.
+Three parts, on a simulated cluster with log-normal durations (mean 60 virtual seconds) and 2% lost workers:
+
+- utilisation: the busy share of 16 and of 1,000 workers by window, a multiple of the workers, with and without a time
+  limit on evaluations. Evaluations of nothing, so it takes no learning.
+- hypervolume: of the same evolution driven freely (told on arrival), in generations, and through reorder buffers of
+  several windows, at a quarter, a half and all of the time in which workers that are never idle would be done, and
+  after the last evaluation. Paired by seed. The problem is synthetic, over a real search space: its numbers compare
+  ways to drive a search, not search spaces. Options: ``--workers 16 …``, ``--waves 60 200 …`` (probes per worker),
+  ``--sigma 1 …``, ``--seeds 10``, ``--first-seed 0``, ``--ways free generational 4 8 16 32`` (or ``random``, or any
+  other multiple).
+- day: how long a day of 1,000 workers takes to simulate.
+
+``--quick`` makes all of it small: two seeds, short runs, an hour instead of a day.
 """
 
 from __future__ import annotations
@@ -11,8 +22,10 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -21,7 +34,7 @@ from rich.table import Table
 from scipy.stats import wilcoxon
 
 from search.engine import run_engine
-from search.front import Point, front_indices, hypervolume, normalised
+from search.front import Point, dominates, hypervolume, normalised
 from search.strategies import make_strategy
 from spaces.genome import Genome
 from spaces.layout import make_layout
@@ -35,8 +48,9 @@ MEAN = 60.0
 SIGMA = 1.0
 LOSSES = 0.02
 RETRIES = 2
-MULTIPLES = (1, 2, 4, 8, 16, 32)
-WAYS = ("free", "generational", *map(str, MULTIPLES), "random")
+MULTIPLES = (2, 4, 8, 16, 32)
+WAYS = ("free", "generational", "4", "8", "16", "32")
+MOMENTS = (0.25, 0.5, 1.0)
 POPULATION = 40
 NOISE = 0.005
 
@@ -90,6 +104,7 @@ class Evolving:
     def __init__(self, problem: Problem, count: int, seed: int, strategy: str = "evolution") -> None:
         self.cluster: SimulatedCluster
         self.curve: list[tuple[float, float]] = []
+        self._volume = 0.0
         self._problem = problem
         self._count = count
         self._strategy = make_strategy(strategy, problem.space, POPULATION, "params", seed)
@@ -106,21 +121,18 @@ class Evolving:
             self._enter(evaluation)
         self.curve.append((self.cluster.now, self._volume))
 
-    _volume = 0.0
-
     def _enter(self, evaluation: Evaluation) -> None:
         metrics, base = evaluation.metrics, self._problem.base
         seen = Point(0.0, normalised(1.0 - metrics["accuracy"], metrics["params"], base))
         true = Point(0.0, normalised(self._problem.truth(evaluation.request.genome), metrics["params"], base))
-        candidates = [*self._front, (seen, true)]
-        kept = front_indices([s for s, _ in candidates])
-        if len(candidates) - 1 in kept:
-            self._front = [candidates[i] for i in kept]
+        if not any(dominates(other, seen) for other, _ in self._front):
+            self._front = [(o, t) for o, t in self._front if not dominates(seen, o)] + [(seen, true)]
             self._volume = hypervolume(t for _, t in self._front)
 
     def at_time(self, now: float) -> float:
         """Hypervolume of what was committed until ``now``."""
-        return max((volume for at, volume in self.curve if at <= now), default=0.0)
+        committed = bisect_right(self.curve, now, key=itemgetter(0))
+        return self.curve[committed - 1][1] if committed else 0.0
 
 
 class Generations:
@@ -176,10 +188,9 @@ def run_free(plan: Evolving, cluster: SimulatedCluster, count: int) -> None:
 
 @dataclass(frozen=True)
 class Course:
-    """How one search went: hypervolume at the ideal end, at the last evaluation, utilisation, virtual time."""
+    """How one search went: hypervolume at the ``MOMENTS`` and after the last evaluation, utilisation, virtual time."""
 
-    at_time: float
-    at_count: float
+    volumes: tuple[float, ...]
     busy: float
     end: float
 
@@ -197,9 +208,9 @@ def evolve(space: Space, way: str, workers: int, count: int, seed: int, sigma: f
         run_engine(Generations(plan, size), cluster, NoLog(), size, RETRIES)
     else:
         run_engine(plan, cluster, NoLog(), int(way) * workers, RETRIES)
-    return Course(
-        plan.at_time(count * MEAN / workers), plan.curve[-1][1], cluster.utilisation(drain=False), cluster.now
-    )
+    ideal = count * MEAN / workers
+    volumes = (*(plan.at_time(share * ideal) for share in MOMENTS), plan.curve[-1][1])
+    return Course(volumes, cluster.utilisation(drain=False), cluster.now)
 
 
 def hypervolume_table(
@@ -208,29 +219,35 @@ def hypervolume_table(
     """Every way of driving the same evolution, paired by seed; p of Wilcoxon's test, not corrected for many windows."""
     count = waves * workers
     runs = f"seeds {seeds[0]}–{seeds[-1]}, paired"
-    table = Table(title=f"{workers} workers, {count:,} probes, σ {sigma:g}, {runs}: hypervolume, median (quartiles)")
-    for column in ("way", "at equal time", "− free (wins)", "− generational (wins, p)", "at equal evaluations"):
-        table.add_column(column, justify="left" if column == "way" else "right")
-    table.add_column("− free", justify="right")
-    table.add_column("busy", justify="right")
-    table.add_column("hours", justify="right")
+    table = Table(title=f"{workers:,} workers, {count:,} probes, σ {sigma:g}, {runs}: median hypervolume (quartiles)")
+    table.add_column("way")
+    for column in (*(f"{share:.0%} of time" for share in MOMENTS), "− free (wins, p)", "− generational (wins, p)"):
+        table.add_column(column, justify="right")
+    for column in ("in the end", "busy", "hours"):
+        table.add_column(column, justify="right")
     courses = {way: [evolve(space, way, workers, count, seed, sigma) for seed in seeds] for way in ways}
-    times = {way: np.array([c.at_time for c in cs]) for way, cs in courses.items()}
-    counts = {way: np.array([c.at_count for c in cs]) for way, cs in courses.items()}
-    for way in ways:
-        gain, over = times[way] - times["free"], times[way] - times["generational"]
-        p = wilcoxon(over).pvalue if len(seeds) > 1 and np.any(over) else 1.0
+    volumes = {way: np.array([course.volumes for course in found]) for way, found in courses.items()}
+    for way, found in volumes.items():
+        timely = [_gain(found, volumes.get(other), len(MOMENTS) - 1) for other in ("free", "generational")]
         table.add_row(
-            f"window {way} × workers" if way.isdigit() else way,
-            _quartiles(times[way]),
-            f"{np.median(gain):+.3f} ({(gain > 0).sum()}/{len(seeds)})",
-            f"{np.median(over):+.3f} ({(over > 0).sum()}/{len(seeds)}, {p:.3f})",
-            _quartiles(counts[way]),
-            f"{np.median(counts[way] - counts['free']):+.3f}",
+            f"window {way} ×" if way.isdigit() else way,
+            *(f"{np.median(found[:, i]):.3f}" for i in range(len(MOMENTS) - 1)),
+            _quartiles(found[:, len(MOMENTS) - 1]),
+            *timely,
+            _quartiles(found[:, -1]),
             f"{np.mean([c.busy for c in courses[way]]):.2f}",
             f"{np.mean([c.end for c in courses[way]]) / 3600:.2f}",
         )
     return table
+
+
+def _gain(ours: np.ndarray, theirs: np.ndarray | None, column: int) -> str:
+    """Median gain, wins and Wilcoxon's p over the paired seeds."""
+    if theirs is None or theirs is ours:
+        return ""
+    gains = ours[:, column] - theirs[:, column]
+    p = wilcoxon(gains).pvalue if len(gains) > 1 and np.any(gains) else 1.0
+    return f"{np.median(gains):+.3f} ({(gains > 0).sum()}/{len(gains)}, {p:.3f})"
 
 
 class Pooled:
@@ -261,23 +278,17 @@ def drive(workers: int, multiple: int, count: int, sigma: float, limit: float = 
     return cluster
 
 
-def utilisation_table(sizes: Sequence[int], waves: int) -> Table:
-    """Busy share of all worker-seconds while there is something left to ask."""
+def utilisation_table(sizes: Sequence[int], waves: int, least: int) -> Table:
+    """Busy share of all worker-seconds while there is something left to ask, over ``least`` evaluations or more."""
     table = Table(title=f"utilisation by window (log-normal durations, {LOSSES:.0%} losses, {waves} waves or more)")
     table.add_column("workers")
     table.add_column("durations")
     for multiple in MULTIPLES:
         table.add_column(f"{multiple} ×", justify="right")
-    kinds: Iterable[tuple[str, float, float]] = (
-        ("σ 1", 1.0, math.inf),
-        ("σ 1, stopped at 10 × mean", 1.0, 10 * MEAN),
-        ("σ 1, stopped at 4 × mean", 1.0, 4 * MEAN),
-        ("σ 0.5", 0.5, math.inf),
-        ("σ 0.3", 0.3, math.inf),
-    )
+    kinds = (("σ 1", 1.0, math.inf), ("σ 1, stopped at 10 × mean", 1.0, 10 * MEAN), ("σ 0.5", 0.5, math.inf))
     for workers in sizes:
         for name, sigma, limit in kinds:
-            count = max(waves * workers, 20_000)
+            count = max(waves * workers, least)
             shares = [drive(workers, m, count, sigma, limit).utilisation(drain=False) for m in MULTIPLES]
             table.add_row(str(workers), name, *(f"[bold]{s:.3f}[/]" if s >= 0.9 else f"{s:.3f}" for s in shares))
     return table
@@ -309,23 +320,22 @@ def main() -> None:
     parser.add_argument("--only", choices=("utilisation", "hypervolume", "day"))
     parser.add_argument("--workers", type=int, nargs="+", default=[16], help="cluster sizes of the hypervolume tables")
     parser.add_argument("--sigma", type=float, nargs="+", default=[1.0], help="spreads of their durations")
-    parser.add_argument("--waves", type=int, default=60, help="probes per worker of the hypervolume tables")
+    parser.add_argument("--waves", type=int, nargs="+", default=[60, 200], help="probes per worker of those tables")
     parser.add_argument("--seeds", type=int, default=10, help="paired runs of the hypervolume tables")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
-        "--ways", nargs="+", default=WAYS, help="free and generational (compared with), random, windows × workers"
+        "--ways", nargs="+", default=list(WAYS), help="free and generational (compared with), random, windows × workers"
     )
     options = parser.parse_args()
     bounds = options.first_seed, options.first_seed + (2 if options.quick else options.seeds)
-    console = Console(width=150)
+    console = Console(width=170)
     quick = options.quick
     parts: dict[str, Callable[[], list[Table]]] = {
-        "utilisation": lambda: [utilisation_table((16, 1000), 20 if quick else 200)],
+        "utilisation": lambda: [utilisation_table((16, 1000), *((20, 5000) if quick else (200, 20_000)))],
         "hypervolume": lambda: [
-            hypervolume_table(
-                make_space(), options.ways, workers, 20 if quick else options.waves, range(*bounds), sigma
-            )
+            hypervolume_table(make_space(), options.ways, workers, waves, range(*bounds), sigma)
             for workers in options.workers
+            for waves in ([20] if quick else options.waves)
             for sigma in options.sigma
         ],
         "day": lambda: [day_table(1000, 1 if quick else 24)],

@@ -1,13 +1,15 @@
-"""What the driver adds to every evaluation: real Ray workers, engine, plan, evolution and archive, evaluations for nothing.
+"""What the driver adds to each evaluation: real Ray workers, engine, plan, evolution and archive, nothing to evaluate.
 
     python benchmarks/driver_overhead.py [--evaluations 10000] [--workers 2] [--out FOLDER] [--profile] [--quick]
 
-A worker answers at once with an accuracy computed from the genome, so all of the time is overhead: Ray's calls, selection,
-breeding, the archive's fsyncs and, at the end of every tenth of the run, promotion. One evaluation in a hundred is
-a training (as empty as the others). Published: milliseconds per evaluation of the whole run, its first and its last
-thousand, and the driver's resident memory. ``--profile`` prints the driver's costliest functions and slows it down;
-``--quick`` makes 1,000 evaluations. ``--out`` keeps the archive (default: a temporary folder of the current directory's
-disk, because an fsync into memory costs nothing).
+A worker answers at once with an accuracy computed from the genome, so all of the time is overhead: Ray's calls,
+selection, breeding, the archive's fsyncs and, at the end of every tenth of the run, promotion. One evaluation in a
+hundred is a training (as empty as the others). Published: milliseconds per evaluation of the whole run, of its first
+and of its last tenth, and the driver's resident memory after a tenth, a half and all of it.
+
+``--profile`` prints the driver's costliest functions, and slows it down. ``--quick`` makes 1,000 evaluations. ``--out``
+keeps the archive there; without it, it lies in a temporary folder of the current directory (where that is memory, an
+fsync costs nothing).
 """
 
 from __future__ import annotations

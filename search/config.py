@@ -86,6 +86,18 @@ class TrainConfig(Section):
     flip: bool = Field(False, description="augmentation: random horizontal flip")
 
 
+class BaseTrainingConfig(TrainConfig):
+    """The training of the base network."""
+
+    epochs: int = Field(40, ge=1, description="passes over the training split")
+
+
+class CandidateTrainingConfig(TrainConfig):
+    """The training of a candidate."""
+
+    distillation: float = Field(0.5, ge=0, le=1, description="weight of the base network's soft labels; 0 is off")
+
+
 class SpaceConfig(Section):
     """What a genome may vary."""
 
@@ -122,7 +134,9 @@ class SearchSettings(Section):
     population: int = Field(40, ge=4, description="individuals that survive selection")
     cost: Literal["params", "macs", "bytes"] = Field("params", description="second objective beside the error")
     window: int | None = Field(
-        None, ge=1, description="evaluations asked for ahead of the last commit; default: 16 × workers"
+        None,
+        ge=1,
+        description="evaluations under way or waiting to commit; part of the result; default: 16 × workers, least 64",
     )
 
 
@@ -197,8 +211,8 @@ class SearchConfig(Section):
     out: Path = Field(Path("runs"), description="folder that holds the runs")
     data: DataConfig
     network: NetworkConfig = NetworkConfig()
-    base_training: TrainConfig = TrainConfig(epochs=40)
-    training: TrainConfig = TrainConfig(distillation=0.5)
+    base_training: BaseTrainingConfig = BaseTrainingConfig()
+    training: CandidateTrainingConfig = CandidateTrainingConfig()
     space: SpaceConfig = SpaceConfig()
     budget: BudgetConfig = BudgetConfig()
     search: SearchSettings = SearchSettings()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import moocore
@@ -38,7 +39,7 @@ class Point:
     def feasible(self) -> bool:
         return self.violation <= 0.0
 
-    @property
+    @cached_property
     def _class(self) -> tuple[bool, float]:
         """Points of a lower class dominate those of a higher one, whatever their objectives."""
         if not self.measured:
@@ -85,8 +86,12 @@ def standing(points: Sequence[Point]) -> list[tuple[int, float]]:
 
 def select(points: Sequence[Point], count: int) -> list[int]:
     """Indices of the ``count`` survivors of NSGA-II under constrained domination, best first; ties by index."""
-    order = standing(points)
-    return sorted(range(len(points)), key=lambda i: (*order[i], i))[:count]
+    return best(standing(points), count)
+
+
+def best(standings: Sequence[tuple[int, float]], count: int) -> list[int]:
+    """Indices of the ``count`` least standings, best first; ties by index."""
+    return sorted(range(len(standings)), key=lambda i: (*standings[i], i))[:count]
 
 
 def front_indices(points: Sequence[Point]) -> list[int]:
@@ -117,7 +122,7 @@ class _Fitness(base.Fitness):  # type: ignore[misc]
     def __init__(self, values: tuple[float, ...]) -> None:
         # A tuple of weights per instance, not per class: `creator` would write a class for every number of objectives.
         self.weights = (-1.0,) * len(values)
-        super().__init__(values)
+        self.values = values  # all that DEAP's own constructor does besides checking the class's weights
 
 
 class _Individual:

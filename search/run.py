@@ -31,7 +31,10 @@ from workers.jobs import base_job, evaluation_job, trunk_job
 from workers.tensors import load_tensors, save_tensors
 
 WINDOW_PER_WORKER = 16
-"""Evaluations asked for ahead of the last commit, per worker (see benchmarks/determinism.py)."""
+"""Evaluations asked for ahead of the last commit, per worker: keeps them busy (see benchmarks/determinism.py)."""
+
+LEAST_WINDOW = 64
+"""The window decides the course of a search: up to four workers share this one, and so give the same archive."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     settings = ClusterSettings(**config.cluster.model_dump(), retries=config.limits.retries)
     cluster = RayCluster(settings, time_limit(config))
     try:
-        window = config.search.window or WINDOW_PER_WORKER * cluster.workers
+        window = config.search.window or max(LEAST_WINDOW, WINDOW_PER_WORKER * cluster.workers)
         record = folder.start(config, preflight.space.hash, window)
         with folder.locked():
             finals = _search(Drive(preflight, folder, record, cluster, view), expected)

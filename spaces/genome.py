@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeGuard
 
 DIGITS = 4
 """Decimals kept of every real gene: enough for any width, and it makes the text of a genome canonical."""
@@ -29,9 +31,9 @@ class Genome:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "growth", tuple(int(g) for g in self.growth))
-        object.__setattr__(self, "width", round(float(self.width), DIGITS))
-        object.__setattr__(self, "keep", tuple(round(float(k), DIGITS) for k in self.keep))
-        object.__setattr__(self, "blend", tuple(tuple(round(float(w), DIGITS) for w in row) for row in self.blend))
+        object.__setattr__(self, "width", _rounded(self.width))
+        object.__setattr__(self, "keep", tuple(_rounded(k) for k in self.keep))
+        object.__setattr__(self, "blend", tuple(tuple(_rounded(w) for w in row) for row in self.blend))
 
     @cached_property
     def text(self) -> str:
@@ -56,11 +58,29 @@ class Genome:
         """
         try:
             fields = json.loads(text)
-            return cls(
-                tuple(fields["growth"]),
-                fields["width"],
-                tuple(fields["keep"]),
-                tuple(tuple(r) for r in fields["blend"]),
-            )
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"not a genome ({error!r}): {text[:80]!r}") from error
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a genome ({error}): {text[:80]!r}") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"not a genome: {text[:80]!r}")
+        growth, width, keep, blend = (fields.get(name) for name in ("growth", "width", "keep", "blend"))
+        if not isinstance(growth, list) or not all(type(g) is int and g >= 0 for g in growth):
+            raise ValueError(f"not a genome: growth must be a list of integers ≥ 0, got {growth!r}")
+        if not _is_real(width):
+            raise ValueError(f"not a genome: width must be a number, got {width!r}")
+        if not _are_reals(keep):
+            raise ValueError(f"not a genome: keep must be a list of numbers, got {keep!r}")
+        if not isinstance(blend, list) or not all(_are_reals(row) for row in blend):
+            raise ValueError(f"not a genome: blend must be a list of lists of numbers, got {blend!r}")
+        return cls(tuple(growth), width, tuple(keep), tuple(map(tuple, blend)))
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), DIGITS) + 0.0  # the sum has no negative zero, which would equal zero in another text
+
+
+def _is_real(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _are_reals(values: Any) -> TypeGuard[list[float]]:
+    return isinstance(values, list) and all(_is_real(v) for v in values)

@@ -177,7 +177,20 @@ def _members(traced: Any, names: dict[nn.Module, str]) -> tuple[list[Member], st
         elif any(True for _ in module.parameters()):
             kind = type(module).__name__
             strange = strange or f"{kind} {names.get(module, '?')!r} mixes or normalises these channels together"
+    modules = {name: module for module, name in names.items()}
+    for m in members:
+        if int(m.positions.max()) >= _length(modules[m.layer], m.side):
+            strange = strange or f"an operation before {m.layer!r} changes the number of these channels"
     return _unique(members), strange
+
+
+def _length(layer: nn.Module, side: Side) -> int:
+    if isinstance(layer, nn.Conv2d):
+        return layer.out_channels if side == "out" else layer.in_channels
+    if isinstance(layer, nn.Linear):
+        return layer.out_features if side == "out" else layer.in_features
+    assert isinstance(layer, _NORMS)
+    return layer.num_features
 
 
 def _is_hybrid(item: Any) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from deap import base
 
-from search.front import Point, select, standing
+from search.front import Point, best, standing
 from search.strategies.objectives import ErrorOf, probe_error, probe_point
 from search.strategies.unseen import Seen
 from spaces.genome import Genome
@@ -49,7 +49,7 @@ class Evolution:
         self._seeds = deque(dict.fromkeys(seeds))
         self._seen = Seen()
         self._survivors: list[tuple[Genome, Point]] = []
-        self._standing: list[tuple[int, float]] | None = None
+        self._standing: list[tuple[int, float]] = []
         self._learnt = 0
         self._toolbox = base.Toolbox()
         self._toolbox.register("mate", space.crossover)
@@ -95,11 +95,11 @@ class Evolution:
         # A genome told again (a control, a repetition) replaces itself: twice in the population it would breed twice.
         pool = [(g, p) for g, p in self._survivors if g.id != genome.id]
         pool.append((genome, point))
-        if len(pool) > self._population:
-            kept = select([p for _, p in pool], self._population)
-            pool = [pool[i] for i in sorted(kept)]
-        self._survivors = pool
-        self._standing = None
+        standings = standing([p for _, p in pool])
+        kept = sorted(best(standings, self._population))
+        self._survivors = [pool[i] for i in kept]
+        # As they stood before the weakest left: so the parents of NSGA-II are compared, and it saves a second sort.
+        self._standing = [standings[i] for i in kept]
 
     def _parents(self, number: int) -> tuple[Genome, Genome]:
         rng = numpy_generator(self._seed, "parents", number)
@@ -108,8 +108,5 @@ class Evolution:
 
     def _tournament(self, rng: np.random.Generator) -> int:
         """Index of the better of two survivors drawn at random, by rank and then crowding; the elder wins ties."""
-        if self._standing is None:
-            self._standing = standing([p for _, p in self._survivors])
-        standings = self._standing
         drawn = rng.integers(len(self._survivors), size=2).tolist()
-        return int(min(drawn, key=lambda i: (*standings[i], i)))
+        return int(min(drawn, key=lambda i: (*self._standing[i], i)))

@@ -51,6 +51,7 @@ def test_a_wrong_group_is_locked_alone(name: str, change: str) -> None:
     assert checked.names == tuple(n for n in layout.names if n != name)
 
 
+@pytest.mark.slow
 def test_a_wrong_group_deep_in_an_untrained_network_is_found() -> None:
     network, layout = untrained("mobilenet_v2", (3, 32, 32))
     name = layout.names[0]
@@ -78,12 +79,13 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[:, :middle], x[:, middle:]
 
 
-@pytest.mark.parametrize("width", [4, 8])
-def test_groups_that_must_stay_of_equal_size_are_locked(width: int) -> None:
+# Halves of two: one channel less of the first is cut right, by rounding, as long as the second half stays whole.
+@pytest.mark.parametrize(("width", "sound"), [(4, {"conv"}), (6, set()), (8, set()), (16, set())])
+def test_groups_that_must_stay_of_equal_size_are_locked(width: int, sound: set[str]) -> None:
     network = built(lambda: Halved(halves, width))
     layout = make_layout(network, torch.zeros(2, 3, SIDE, SIDE, dtype=torch.float64))
     assert layout.names[:2] == ("conv", f"conv[{width // 2}]")
-    assert check_groups(network, layout, (3, SIDE, SIDE)).names == ("upper", "lower")
+    assert set(check_groups(network, layout, (3, SIDE, SIDE)).names) == {"upper", "lower"} | sound
 
 
 class Either(nn.Module):
