@@ -194,8 +194,9 @@ class RayCluster:
         slot.running = None
         try:
             return item, ray.get(reference), None, slot
-        except OutOfMemoryError as error:
-            fault = ("oom", " ".join(str(error).split())[:300])
+        except OutOfMemoryError:
+            # Ray stops workers when the machine is full, whoever filled it: the candidate need not be the culprit.
+            fault = ("worker_lost", f"Ray stopped {slot.name}: its machine ran low on memory; see limits.memory_mb")
             self._replace(slot)
         except RayActorError:
             fault = ("worker_lost", f"the worker process {slot.name} died")
