@@ -52,8 +52,8 @@ def no_op() -> Callable[[Request], Outcome]:
     return run
 
 
-def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, dict[int, float]]:
-    """Seconds since the start at every commit, and the driver's resident MB after some of them."""
+def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
+    """Seconds since the start at every commit, by the clock and of the driver's CPU; its resident MB after some."""
     trainings = evaluations // 100
     settings = PlanSettings(
         strategy="evolution",
@@ -71,11 +71,13 @@ def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, dic
     cluster = RayCluster(ClusterSettings(workers=workers), lambda _: 60.0)
     driver = psutil.Process()
     moments: list[float] = []
+    cpu: list[float] = []
     memory: dict[int, float] = {}
     marks = {evaluations // 10, evaluations // 2, evaluations}
 
     def committed(evaluation: Evaluation, under_way: int) -> None:
         moments.append(time.perf_counter())
+        cpu.append(time.process_time())
         if len(moments) in marks:
             memory[len(moments)] = driver.memory_info().rss / 1e6
 
@@ -84,13 +86,13 @@ def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, dic
         while cluster.idle() < workers:
             cluster.wait()
         archive = Archive(folder)
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         run_engine(plan, cluster, archive, WINDOW_PER_WORKER * workers, progress=committed)
         archive.close()
     finally:
         cluster.close()
     assert len(moments) == evaluations == archive.table().num_rows
-    return np.array(moments) - began, memory
+    return np.array(moments) - began, np.array(cpu) - began_cpu, memory
 
 
 def main() -> None:
@@ -106,23 +108,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.out or Path.cwd(), prefix="driver-overhead-") as folder:
         if options.profile:
             profile.enable()
-        moments, memory = drive(options.out or Path(folder), options.workers, count)
+        moments, cpu, memory = drive(options.out or Path(folder), options.workers, count)
         profile.disable()
-    print_tables(moments, memory, options.workers)
+    print_tables(moments, cpu, memory, options.workers)
     if options.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 
 
-def print_tables(moments: np.ndarray, memory: dict[int, float], workers: int) -> None:
+def print_tables(moments: np.ndarray, cpu: np.ndarray, memory: dict[int, float], workers: int) -> None:
     """Milliseconds per evaluation, and memory."""
     count, part = len(moments), len(moments) // 10
-    first, last = moments[part - 1], moments[-1] - moments[-part - 1]
-    table = Table(title=f"{count:,} evaluations for nothing on {workers} workers: ms per evaluation of the run")
+    table = Table(title=f"{count:,} evaluations for nothing on {workers} workers: ms per evaluation", min_width=90)
+    table.add_column("")
     for name in ("overall", f"first {part:,}", f"last {part:,}", "last / first"):
         table.add_column(name, justify="right")
-    rates = [1e3 * seconds / n for seconds, n in ((moments[-1], count), (first, part), (last, part))]
-    table.add_row(*(f"{rate:.2f}" for rate in rates), f"{last / first:.2f}")
-    resident = Table(title="resident memory of the driver, MB, after so many evaluations")
+    for name, seconds in (("by the clock", moments), ("CPU of the driver", cpu)):
+        first, last = 1e3 * seconds[part - 1] / part, 1e3 * (seconds[-1] - seconds[-part - 1]) / part
+        overall = 1e3 * seconds[-1] / count
+        table.add_row(name, f"{overall:.2f}", f"{first:.2f}", f"{last:.2f}", f"{last / first:.2f}")
+    resident = Table(title="resident memory of the driver (MB) after so many evaluations", min_width=60)
     for at in memory:
         resident.add_column(f"{at:,}", justify="right")
     resident.add_row(*(f"{megabytes:.0f}" for megabytes in memory.values()))

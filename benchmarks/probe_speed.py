@@ -1,6 +1,6 @@
 """Probes per second against the obvious pipeline, side by side in one process, on the demo's base network.
 
-    python benchmarks/probe_speed.py [--genomes 60] [--passes 3] [--epochs 5] [--quick]
+    python benchmarks/probe_speed.py [--genomes 60] [--epochs 5] [--format contiguous] [--quick]
 
 Ours is a whole evaluation as a worker runs it (:func:`workers.evaluate.evaluate`); it also blends six criteria, refits
 the classifier and describes the features. The obvious pipeline for the same genome is ``copy.deepcopy`` of the trained
@@ -9,9 +9,11 @@ norms, nothing to differentiate), batch norms reset and averaged over the same i
 then accuracy and loss on the same validation images. Its images are normalised once, beforehand, and it runs in the
 memory format that suits it better (``--format``: measured, contiguous).
 
-Genomes are drawn as a search's first ones are: once within the demo's budget, once without a budget. Both networks of
-a pair have the same number of parameters (checked). The two take turns at going first; published is the median of the
-pairs' ratios with its interval, at one torch thread. Breakdowns come from runs of their own.
+Genomes are drawn as a search's first ones are: once within the demo's budget, once without a budget. Every genome is
+probed once by either side, as in a search: oneDNN's kernels for its shapes are made anew. Both networks of a pair have
+the same number of parameters (checked), and the two take turns at going first. Published is the median of the pairs'
+ratios with its interval, at one torch thread, in CPU seconds of the process: neighbours on the machine count less than
+on the clock on the wall. Breakdowns come from runs of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from torch.nn import functional as F
 from search.drive import run_settings
 from search.folder import RunFolder
 from search.loading import load_config
-from search.preflight import check, make_space
+from search.preflight import check
 from spaces.budget import Budget
 from spaces.foundation import Foundation
 from spaces.genome import Genome
@@ -51,6 +53,7 @@ from workers.jobs import VisibleData, base_job, make_bench, trunk_job
 from workers.measure.latency import median_interval
 from workers.threads import torch_threads
 
+WARM_UP = 5
 DEMO = Path(__file__).parents[1] / "examples" / "digits.yaml"
 FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 OUR_PARTS = {
@@ -64,6 +67,9 @@ OUR_PARTS = {
 Clock = dict[str, float]
 """Seconds by part."""
 
+Probe = Callable[[Genome], tuple[int, float, float]]
+"""Parameters, accuracy and loss of a genome's network."""
+
 
 def make_demo_bench(folder: Path, epochs: int) -> Bench:
     """The demo's bench: its base network trained for ``epochs``, all its growths traced and scored."""
@@ -71,10 +77,9 @@ def make_demo_bench(folder: Path, epochs: int) -> Bench:
     data = VisibleData.of(preflight.splits)
     settings = run_settings(preflight, RunFolder(folder))
     base_job(data, settings)(None)
-    prepare = trunk_job(data, settings)
+    prepare = trunk_job(data, settings, preflight.space.layouts)
     trunks = {growth: prepare(growth) for growth in sorted(preflight.space.layouts)}
-    space = make_space(preflight.config, {growth: trunk.layout for growth, trunk in trunks.items()})
-    return make_bench(data, settings, Foundation(space, trunks))
+    return make_bench(data, settings, Foundation(preflight.space, trunks))
 
 
 def draw(space: Space, count: int) -> list[Genome]:
@@ -158,10 +163,10 @@ class _Parts:
 
     def __init__(self, clock: Clock | None) -> None:
         self._clock = clock
-        self._last = time.perf_counter()
+        self._last = time.process_time()
 
     def end(self, part: str) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         if self._clock is not None:
             self._clock[part] = self._clock.get(part, 0.0) + now - self._last
         self._last = now
@@ -196,47 +201,46 @@ def our_probe(genome: Genome, bench: Bench) -> tuple[int, float, float]:
     return int(outcome.metrics["params"]), outcome.metrics["accuracy"], outcome.metrics["loss"]
 
 
-def race(
-    genomes: Sequence[Genome], bench: Bench, obvious: ObviousPipeline, passes: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of every probe, ours and the obvious pipeline's, in pairs; each the least of ``passes``."""
-    ours: dict[int, list[float]] = {}
-    theirs: dict[int, list[float]] = {}
-    for turn in range(passes):
-        for i, genome in enumerate(genomes):
-            lanes = [(ours, lambda g: our_probe(g, bench)), (theirs, obvious.probe)]
-            results = []
-            for times, probe in lanes if (turn + i) % 2 else lanes[::-1]:
-                began = time.perf_counter()
-                results.append(probe(genome))
-                times.setdefault(i, []).append(time.perf_counter() - began)
-            if results[0][0] != results[1][0]:
-                raise RuntimeError(f"{genome.id}: {results[0][0]} parameters against {results[1][0]}")
-    return [min(t) for _, t in sorted(ours.items())], [min(t) for _, t in sorted(theirs.items())]
+def race(genomes: Sequence[Genome], bench: Bench, obvious: ObviousPipeline) -> tuple[list[float], list[float]]:
+    """Seconds of every probe, ours and the obvious pipeline's, in pairs."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    lanes: list[tuple[list[float], Probe]] = [(ours, lambda g: our_probe(g, bench)), (theirs, obvious.probe)]
+    for genome in genomes:
+        params = set()
+        for times, probe in lanes:
+            began = time.process_time()
+            params.add(probe(genome)[0])
+            times.append(time.process_time() - began)
+        if len(params) > 1:
+            raise RuntimeError(f"{genome.id}: the two networks have {sorted(params)} parameters")
+        lanes.reverse()
+    return ours, theirs
 
 
 def breakdown(genomes: Sequence[Genome], bench: Bench, obvious: ObviousPipeline) -> tuple[Clock, Clock]:
     """Mean milliseconds of every part, ours and the obvious pipeline's."""
     ours: Clock = {}
     theirs: Clock = {}
-    began = time.perf_counter()
+    began = time.process_time()
     with timed_parts(ours):
         for genome in genomes:
             our_probe(genome, bench)
-    ours["rest"] = time.perf_counter() - began - sum(ours.values())
+    ours["rest"] = time.process_time() - began - sum(ours.values())
     for genome in genomes:
         obvious.probe(genome, theirs)
     return tuple({part: s * 1e3 / len(genomes) for part, s in clock.items()} for clock in (ours, theirs))  # type: ignore[return-value]
 
 
-def tables(name: str, bench: Bench, memory_format: torch.memory_format, count: int, passes: int) -> Iterator[Table]:
+def tables(name: str, bench: Bench, memory_format: torch.memory_format, count: int) -> Iterator[Table]:
     """The race over ``count`` genomes of the bench's space, and where the time goes."""
     obvious = ObviousPipeline(bench, memory_format)
-    genomes = draw(bench.foundation.space, count)
-    for genome in genomes[:5]:
+    drawn = draw(bench.foundation.space, WARM_UP + count)
+    warm_up, genomes = drawn[:WARM_UP], drawn[WARM_UP:]
+    for genome in warm_up:
         our_probe(genome, bench)
         obvious.probe(genome)
-    ours, theirs = race(genomes, bench, obvious, passes)
+    ours, theirs = race(genomes, bench, obvious)
     ratio = median_interval([b / a for a, b in zip(ours, theirs, strict=True)])
     params = statistics.median(bench.foundation.space.cost(genome).params for genome in genomes)
     table = Table(title=f"{name}: {count} genomes, median {params:,.0f} parameters")
@@ -248,7 +252,10 @@ def tables(name: str, bench: Bench, memory_format: torch.memory_format, count: i
     parts = Table(title=f"{name}: where the time goes, ms per probe (share)")
     for column in ("niwaki", "", "obvious pipeline", ""):
         parts.add_column(column, justify="left" if column else "right")
-    columns = [[(part, f"{ms:.2f} ({ms / sum(c.values()):.0%})") for part, ms in c.items()] for c in breakdown(genomes, bench, obvious)]
+    columns = [
+        [(part, f"{ms:.2f} ({ms / sum(clock.values()):.0%})") for part, ms in clock.items()]
+        for clock in breakdown(genomes, bench, obvious)
+    ]
     for i in range(max(map(len, columns))):
         parts.add_row(*(text for column in columns for text in (column[i] if i < len(column) else ("", ""))))
     yield parts
@@ -257,19 +264,22 @@ def tables(name: str, bench: Bench, memory_format: torch.memory_format, count: i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genomes", type=int, default=60)
-    parser.add_argument("--passes", type=int, default=3, help="the least time of so many counts, for each of a pair")
-    parser.add_argument("--epochs", type=int, default=5, help="of training the base network; speed does not depend on it")
-    parser.add_argument("--format", choices=list(FORMATS), default="contiguous", help="of the obvious pipeline's tensors")
-    parser.add_argument("--quick", action="store_true", help="a dozen genomes, once, after one epoch")
+    parser.add_argument(
+        "--epochs", type=int, default=5, help="of training the base network; speed does not depend on it"
+    )
+    parser.add_argument(
+        "--format", choices=list(FORMATS), default="contiguous", help="of the obvious pipeline's tensors"
+    )
+    parser.add_argument("--quick", action="store_true", help="a dozen genomes after one epoch")
     options = parser.parse_args()
-    count, passes, epochs = (12, 1, 1) if options.quick else (options.genomes, options.passes, options.epochs)
+    count, epochs = (12, 1) if options.quick else (options.genomes, options.epochs)
     console = Console(width=120)
     with tempfile.TemporaryDirectory() as folder, torch_threads(1):
         bench = make_demo_bench(Path(folder), epochs)
         free = replace(bench.foundation, space=replace(bench.foundation.space, budget=Budget()))
         benches = {"the demo's budget": bench, "no budget": replace(bench, foundation=free)}
         for name, each in benches.items():
-            for table in tables(name, each, FORMATS[options.format], count, passes):
+            for table in tables(name, each, FORMATS[options.format], count):
                 console.print(table)
 
 

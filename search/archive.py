@@ -125,10 +125,30 @@ def read_archive(folder: Path) -> pa.Table:
     return pa.concat_tables(parts or [SCHEMA.empty_table()])
 
 
+def check_archive(folder: Path) -> None:
+    """Read the archive in ``folder`` as a driver would, and change nothing; a folder without one is in order.
+
+    Raises:
+        ArchiveError: committed rows are damaged or missing, or another schema version wrote them.
+    """
+    journals = _starts(folder, "journal", "jsonl")
+    start = journals[-1] if journals else _end(folder)
+    _check_sealed(folder, start)
+    if not journals:
+        return
+    journal, part = _journal_path(folder, start), _part_path(folder, start)
+    rows, _ = _read_journal(journal)
+    published = _read_part(part).num_rows if part.exists() else 0
+    if published > len(rows):
+        raise ArchiveError(
+            f"{journal}: damaged: it holds {len(rows)} rows, {part.name} beside it {published}; restore it from a copy"
+        )
+
+
 def _read_part(path: Path) -> pa.Table:
     try:
         with path.open("rb") as file:  # opened once: the path may be replaced while it is read
-            table = pq.ParquetFile(file).read()
+            table = pq.ParquetFile(file, page_checksum_verification=True).read()
     except (pa.ArrowException, OSError) as error:
         raise ArchiveError(f"{path}: damaged ({' '.join(str(error).split())}); restore it from a copy") from error
     _check_version(path, (table.schema.metadata or {}).get(b"niwaki_schema", b"?").decode())
@@ -186,7 +206,7 @@ def _read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def _write_part(path: Path, rows: list[dict[str, Any]]) -> None:
     with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, write_page_checksum=True)
 
 
 def _sync_folder(folder: Path) -> None:

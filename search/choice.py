@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from math import inf, log
 
-from search.front import Point, front_indices, select
+from search.front import Point, front_indices
 from search.strategies.objectives import probe_error
 from workers.evaluation import TRAIN, Evaluation
 
@@ -12,21 +13,35 @@ from workers.evaluation import TRAIN, Evaluation
 def promote(probes: Sequence[Evaluation], promoted: Collection[str], count: int, cost: str) -> list[Evaluation]:
     """The ``count`` most promising probes that were not promoted yet.
 
-    Alternately the least probe error, and the next of a spread of the probes' front: the first finds the best network,
-    the second keeps the trained front wide. Infeasible and failed probes are never promoted.
+    By turns the least probe error, which finds the best network, and of the probes' front the one whose cost is
+    farthest from all promoted, which keeps the trained front wide. Infeasible and failed probes are never promoted.
     """
-    ready = [p for p in probes if p.ok and p.request.genome.id not in promoted and p.metrics["violation"] <= 0]
-    by_error = sorted(ready, key=lambda p: (probe_error(p), p.metrics[cost], p.request.number))
-    points = [Point(0.0, (probe_error(p), float(p.metrics[cost]))) for p in ready]
-    by_spread = [ready[i] for i in select(points, min(len(points), 4 * count))]
+    sound = [p for p in probes if p.ok and p.metrics["violation"] <= 0]
+    fresh = {p.request.genome.id: p for p in sound if p.request.genome.id not in promoted}
+    taken = [log(p.metrics[cost]) for p in sound if p.request.genome.id in promoted]
+    by_error = sorted(fresh.values(), key=lambda p: (probe_error(p), p.metrics[cost], p.request.number))
+    points = [Point(0.0, (probe_error(p), float(p.metrics[cost]))) for p in by_error]
+    on_front = [by_error[i] for i in front_indices(points)]
     chosen: dict[str, Evaluation] = {}
-    queues = (iter(by_error), iter(by_spread))
-    while len(chosen) < min(count, len(ready)):
-        for queue in queues:
-            fresh = next((p for p in queue if p.request.genome.id not in chosen), None)
-            if fresh is not None and len(chosen) < count:
-                chosen[fresh.request.genome.id] = fresh
+
+    def take(following: Evaluation | None) -> None:
+        if following is not None and len(chosen) < count:
+            chosen[following.request.genome.id] = following
+            taken.append(log(following.metrics[cost]))
+
+    while len(chosen) < min(count, len(fresh)):
+        take(next((p for p in by_error if p.request.genome.id not in chosen), None))
+        take(_widest_gap([p for p in on_front if p.request.genome.id not in chosen], taken, cost))
     return list(chosen.values())
+
+
+def _widest_gap(probes: Sequence[Evaluation], taken: Sequence[float], cost: str) -> Evaluation | None:
+    """The probe whose logarithmic cost is farthest from all taken."""
+
+    def gap(p: Evaluation) -> float:
+        return min((abs(log(p.metrics[cost]) - t) for t in taken), default=inf)
+
+    return max(probes, key=lambda p: (gap(p), -p.request.number), default=None)
 
 
 def trained(evaluations: Iterable[Evaluation]) -> list[Evaluation]:

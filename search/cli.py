@@ -171,15 +171,15 @@ def sync(run: Run, as_json: Json = False) -> None:
     """
     from search.archive import Archive
     from search.folder import RunFolder
-    from search.report import read_finals
     from search.run_tracking import project_all
     from search.shipping import final_metrics
 
     folder = RunFolder(run)
     config, record = folder.load_config(), folder.load_record()
-    finished = (folder.report / "measurements.json").exists()
-    evaluations = list(Archive(folder.archive).evaluations())
-    added = project_all(config, record, evaluations, final_metrics(read_finals(folder.report)) if finished else None)
+    metrics = final_metrics(folder.load_finals()) if folder.finished else None
+    with folder.locked():
+        evaluations = list(Archive(folder.archive).evaluations())
+    added = project_all(config, record, evaluations, metrics)
     if as_json:
         _print_json({"evaluations": len(evaluations), "logged": added})
     else:
@@ -224,18 +224,13 @@ def main() -> None:
 
 def _guarded(action: Callable[[], Any]) -> int:
     """Run the command; its exit code."""
-    import click
-
     try:
         code = action()
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except _usage_error() as error:
+        error.show()  # type: ignore[attr-defined]
         return 2
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("stopped; `niwaki resume RUN` goes on from here", 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -245,17 +240,25 @@ def _guarded(action: Callable[[], Any]) -> int:
             return _fail(str(error), 2)
         if isinstance(error, _failures()):
             return _fail(str(error), 1)
+        if isinstance(error, OSError) and error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror or type(error).__name__}", 1)
         raise
+
+
+def _usage_error() -> type[Exception]:
+    """The base of what Typer raises for a wrong command line: click's, or that of the copy that newer ones bring."""
+    return next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def _bad_input() -> tuple[type[Exception], ...]:
     from search.archive import ArchiveError
     from search.exporting import ExportRefused
     from search.loading import ConfigError
+    from workers.cluster import NoCluster
     from workers.data import DataError
     from workers.tensors import CheckpointError
 
-    return ConfigError, DataError, CheckpointError, ArchiveError, ExportRefused
+    return ConfigError, DataError, CheckpointError, ArchiveError, ExportRefused, NoCluster
 
 
 def _failures() -> tuple[type[Exception], ...]:

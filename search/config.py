@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 
 class Section(BaseModel):
     """A part of the configuration: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads yes, no, on and off as truth values, which would pass for 1 and 0."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"must not be true or false (yes and no mean the same in YAML), got {value}")
+        return value
 
 
 def _parse_bound(value: Any) -> Any:
@@ -21,17 +40,17 @@ def _parse_bound(value: Any) -> Any:
         text = value.strip().replace("_", "")
         try:
             number = float(text[:-1]) / 100 if text.endswith("%") else float(Fraction(text))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             raise ValueError(f"{value!r} is neither a number (20000), a share (1/16) nor a percentage (25%)") from None
-        value = number if "/" in text or text.endswith("%") or number < 1 else int(number)
+        value = number if "/" in text or text.endswith("%") or not 1 <= number < math.inf else int(number)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{value!r} is neither a number (20000), a share (1/16) nor a percentage (25%)")
-    if not value > 0:
-        raise ValueError("must be greater than 0")
+    if not 0 < value < math.inf:
+        raise ValueError(f"must be greater than 0 and finite, got {value}")
     if isinstance(value, float) and value > 1:
         if value != int(value):
             raise ValueError(
-                f"{value!r}: a share of the base network must be at most 1, an absolute bound a whole number"
+                f"must be a share of the base network of at most 1, or an absolute whole number, got {value}"
             )
         return int(value)
     return value
@@ -39,6 +58,23 @@ def _parse_bound(value: Any) -> Any:
 
 Bound = Annotated[int | float, BeforeValidator(_parse_bound)]
 """A budget: a whole number is absolute, a float in (0, 1] is a share of the base network."""
+
+
+def check_model_name(name: str) -> str:
+    """``name``, or ValueError where MLflow's registry would not take it."""
+    if not name.strip() or any(character in name for character in "/:"):
+        raise ValueError(f"must be a name for MLflow's registry, without / and :, got {name!r}")
+    return name
+
+
+def check_alias(alias: str) -> str:
+    """``alias``, or ValueError where MLflow's registry would not take it."""
+    reserved = re.fullmatch(r"latest|v\d+", alias.lower())
+    if reserved or not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias):
+        raise ValueError(
+            f"must be letters, digits, _ and -, and neither 'latest' nor a version such as 'v1', got {alias!r}"
+        )
+    return alias
 
 
 class DataConfig(Section):
@@ -67,6 +103,16 @@ class NetworkConfig(Section):
         None, description="safetensors file of trained weights; default: train the base network"
     )
     keep: tuple[str, ...] = Field((), description="shell patterns of layers whose output channels must stay")
+
+    @field_validator("arguments")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """They stand in every candidate's file, so that it can be built again."""
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"must be plain finite numbers, text, lists and mappings ({error})") from None
+        return value
 
 
 class TrainConfig(Section):
@@ -194,6 +240,16 @@ class ExportConfig(Section):
     register_as: str | None = Field(None, description="name of the registered model; default: niwaki-NAME")
     alias: str = Field("champion", min_length=1, description="alias that points to the registered version")
 
+    @field_validator("register_as")
+    @classmethod
+    def _model_name(cls, value: str | None) -> str | None:
+        return None if value is None else check_model_name(value)
+
+    @field_validator("alias")
+    @classmethod
+    def _model_alias(cls, value: str) -> str:
+        return check_alias(value)
+
 
 class TrackingConfig(Section):
     """MLflow."""
@@ -206,7 +262,9 @@ class TrackingConfig(Section):
 class SearchConfig(Section):
     """A whole run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run; its folder is OUT/NAME")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="name of the run; its folder is OUT/NAME"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="all randomness of the run is derived from it")
     out: Path = Field(Path("runs"), description="folder that holds the runs")
     data: DataConfig
@@ -228,6 +286,11 @@ class SearchConfig(Section):
         if self.search.rounds > self.search.trainings:
             raise ValueError(
                 f"search.rounds ({self.search.rounds}) cannot exceed search.trainings ({self.search.trainings})"
+            )
+        if self.search.trainings > self.search.probes:
+            raise ValueError(
+                f"search.trainings ({self.search.trainings}) cannot exceed search.probes ({self.search.probes}): what "
+                "is trained was probed before"
             )
         if len(set(self.space.criteria)) != len(self.space.criteria):
             raise ValueError(f"space.criteria: {list(self.space.criteria)} names a criterion twice")

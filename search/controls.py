@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from spaces.budget import Budget
 from spaces.genome import Genome
@@ -16,6 +16,9 @@ DESCRIPTIONS = {
     "random": "the best by probe of as many random genomes as the search probed, same training",
     "scratch": "the chosen architecture from fresh weights, trained for the base's and its own epochs together",
 }
+
+
+BISECTIONS = 30
 
 
 def plain_weights(space: Space) -> tuple[float, ...]:
@@ -48,36 +51,48 @@ def sensitivity_control(
 ) -> Genome:
     """Per group the least keep ratio whose own loss of accuracy stays under a bound; the least bound within ``budget``.
 
+    Losses between measured ratios are interpolated, so that the bound can be bisected to the budget.
+
     Args:
-        measured: accuracy of the ladder's probes by (group, keep ratio); missing ones count as total loss.
+        measured: accuracy of the ladder's probes by (group, keep ratio); a group without any stays whole.
         base_accuracy: accuracy of the uncompressed network.
     """
     layout = space.layouts[min(space.layouts)]
     whole = space.uniform(1.0, plain_weights(space))
     curves = {name: _loss_curve(name, measured, base_accuracy) for name in layout.names}
-    within = replace(space, budget=budget)
 
     def at(bound: float) -> Genome:
         keep = list(whole.keep)
         for name, curve in curves.items():
-            fitting = [ratio for ratio, loss in curve if loss <= bound]
-            keep[space.groups.index(name)] = min(fitting, default=1.0)
-        return replace(whole, keep=tuple(keep))
+            keep[space.groups.index(name)] = _least_ratio(curve, bound)
+        return space.normalise(replace(whole, keep=tuple(keep)))
 
-    bounds = sorted({loss for curve in curves.values() for _, loss in curve})
-    for bound in bounds:
-        genome = space.normalise(at(bound))
-        if budget.met(space.cost(genome)):
-            return genome
-    return within.repair(at(max(bounds, default=0.0)))
+    low, high = 0.0, max((curve[-1][1] for curve in curves.values()), default=0.0)
+    if not budget.met(space.cost(at(high))):
+        return replace(space, budget=budget).repair(at(high))
+    if budget.met(space.cost(at(low))):
+        return at(low)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if budget.met(space.cost(at(middle))) else (middle, high)
+    return at(high)
+
+
+def _least_ratio(curve: Sequence[tuple[float, float]], bound: float) -> float:
+    """Where the piecewise linear ratio → loss curve exceeds ``bound``; its narrowest ratio if it never does."""
+    for (wide, less), (narrow, more) in pairwise(curve):
+        if more > bound:
+            return wide + (narrow - wide) * (bound - less) / (more - less)
+    return curve[-1][0]
 
 
 def _loss_curve(
     name: str, measured: Mapping[tuple[str, float], float], base_accuracy: float
 ) -> Sequence[tuple[float, float]]:
-    """(keep ratio, loss of accuracy) from wide to narrow, made monotone: narrower is never counted as better."""
-    points = sorted(
+    """(keep ratio, loss of accuracy) from whole to narrow, made monotone: narrower is never counted as better."""
+    found = sorted(
         ((ratio, base_accuracy - acc) for (group, ratio), acc in measured.items() if group == name), reverse=True
     )
-    losses = accumulate((max(0.0, loss) for _, loss in points), max)
+    points = [(1.0, 0.0), *found]
+    losses = accumulate((loss for _, loss in points), max)
     return [(ratio, loss) for (ratio, _), loss in zip(points, losses, strict=True)]

@@ -99,9 +99,12 @@ def run_engine(
         waiting.popleft()  # nothing was submitted yet, so the next to commit is the first that waits
         commit(evaluation)
 
-    while under_way:
+    def start() -> None:
         while waiting and cluster.idle() > 0:
             cluster.submit(waiting.popleft())
+
+    while under_way:
+        start()
         for outcome in cluster.wait():
             tries, seconds = attempts.pop(outcome.number, (0, 0.0))
             tries, seconds = tries + 1, seconds + outcome.seconds
@@ -110,6 +113,7 @@ def run_engine(
                 waiting.appendleft(under_way[outcome.number])
             else:
                 done[outcome.number] = replace(outcome, attempts=tries, seconds=seconds)
+        start()  # so that workers are busy while the log and the plan are
         batch: list[Evaluation] = []
         while (number := committed + len(batch)) in done:
             batch.append(Evaluation(under_way[number], done.pop(number)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from search.config import SearchConfig
+from search.config import SearchConfig, check_alias, check_model_name
 from search.preflight import data_request
 from search.report import Finals, Measured
 from search.report.wording import compact, count, milliseconds, percent, scientific, signed
@@ -96,25 +98,21 @@ def export_candidate(
     """Export a network of the run in ``path``.
 
     Raises:
-        ConfigError: there is no run.
-        ExportRefused: it is not finished, nothing fits the limits, or the format is unknown.
+        ConfigError: there is no run, or it is not finished.
+        ExportRefused: nothing fits the limits, the format is unknown, or the file cannot be written there.
         CheckpointError: the candidate's weights are gone or damaged.
         ExportError: torch cannot export it.
         RegistryRefused, TrackingError: it cannot be registered.
     """
     if format_ not in SUFFIXES:
         raise ExportRefused(f"--format {format_}: unknown, use onnx or torch")
-    try:
-        result = load_result(path)
-    except FileNotFoundError as error:
-        raise ExportRefused(str(error)) from None
+    if register_as is not None:
+        _check_names(register_as, alias)
+    result = load_result(path)
     chosen = pick(result.finals, limits)
     config = result.folder.load_config()
     file = to or Path(chosen.candidate + SUFFIXES[format_])
-    if file.suffix != SUFFIXES[format_]:
-        raise ExportRefused(f"--to {file}: a file of format {format_} ends in {SUFFIXES[format_]}")
-    if not file.absolute().parent.is_dir():
-        raise ExportRefused(f"--to {file}: there is no folder {file.absolute().parent}")
+    _check_file(file, format_)
     images, origin = _images(config, result.finals.data.shape)
     sameness = _export(result, config, chosen, file, images)
     uri = None
@@ -129,6 +127,26 @@ def export_candidate(
     return Exported(file, chosen, drop, sameness.comparisons[-1], origin, uri)
 
 
+def _check_names(register_as: str, alias: str) -> None:
+    for option, check, value in (("register", check_model_name, register_as), ("alias", check_alias, alias)):
+        try:
+            check(value)
+        except ValueError as error:
+            raise ExportRefused(f"--{option}: {error}") from None
+
+
+def _check_file(file: Path, format_: str) -> None:
+    folder = file.absolute().parent
+    if file.suffix != SUFFIXES[format_]:
+        raise ExportRefused(f"--to {file}: a file of format {format_} ends in {SUFFIXES[format_]}")
+    if not folder.is_dir():
+        raise ExportRefused(f"--to {file}: there is no folder {folder}; make it first")
+    if file.is_dir():
+        raise ExportRefused(f"--to {file}: is a folder; name a file in it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ExportRefused(f"--to {file}: {folder} cannot be written; choose another folder")
+
+
 def pick(finals: Finals, limits: Limits) -> Measured:
     """The most accurate network within limits (by validation); with an accuracy drop allowed, the cheapest within it.
 
@@ -138,8 +156,10 @@ def pick(finals: Finals, limits: Limits) -> Measured:
     if limits.candidate is not None:
         named = [m for m in finals.front if m.candidate == limits.candidate]
         if not named:
-            known = ", ".join(m.candidate for m in finals.front) or "nothing"
-            raise ExportRefused(f"--candidate {limits.candidate}: not in the front, which holds {known}")
+            known = [m.candidate for m in finals.front]
+            near = difflib.get_close_matches(limits.candidate, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the front holds {', '.join(known) or 'nothing'}"
+            raise ExportRefused(f"--candidate {limits.candidate}: not in the front; {hint}")
         return named[0]
     fitting = [m for m in finals.front if _fits(m, finals, limits)]
     if not fitting:
@@ -169,7 +189,7 @@ def _nothing_fits(finals: Finals, limits: Limits) -> str:
         f"{m.candidate} ({count(m.params)} parameters, {compact(m.macs)} MACs, "
         f"{milliseconds(m.latency.median_ms) if m.latency else 'latency unknown'}, "
         f"{signed(100 * (m.validation_accuracy - finals.base.validation_accuracy))} points)"
-        for m in dict.fromkeys([smallest, best])
+        for m in ([smallest] if best is smallest else [smallest, best])
     ]
     return f"no network of the front fits; its smallest and its most accurate: {' and '.join(told)}"
 

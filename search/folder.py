@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from search.archive import check_archive
 from search.config import SearchConfig
-from search.loading import ConfigError, dump_config, parse_config
+from search.loading import ConfigError, dump_config, parse_config, read_settings
+from search.report import Finals, read_finals
+from search.report.write import MEASUREMENTS
 from workers.atomic import replacing
 
 
@@ -40,7 +43,7 @@ class RunFolder:
     """Paths of a run, and its record."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path if path.name not in ("", "..") else path.resolve()
         self.config_file = path / "config.yaml"
         self.record_file = path / "run.json"
         self.archive = path / "archive"
@@ -61,14 +64,19 @@ class RunFolder:
             raise ConfigError(
                 f"{self.path}: no run there; give a folder that `niwaki search` wrote, such as runs/digits"
             )
-        try:
-            content = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{self.config_file}: cannot be read ({' '.join(str(error).split())})") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"{self.config_file}: damaged; restore it from a copy")
-        config = parse_config(content, str(self.config_file))
+        config = parse_config(read_settings(self.config_file), str(self.config_file))
         return config.model_copy(update={"out": self.path.parent, "name": self.path.name})
+
+    def check(self, config: SearchConfig, space: str) -> None:
+        """Refuse, before a cluster starts, what :meth:`start` or the archive would refuse after; nothing is written.
+
+        Raises:
+            ConfigError: another run lies here, its space was another, or its files are damaged.
+            ArchiveError: committed rows are damaged or missing.
+        """
+        if self.exists():
+            self._matching_record(config, space)
+            check_archive(self.archive)
 
     def start(self, config: SearchConfig, space: str, window: int) -> RunRecord:
         """Create the folder with the run's configuration; or, where the same run lies there already, its record.
@@ -77,24 +85,47 @@ class RunFolder:
             ConfigError: another run lies there, or its space was another.
         """
         if self.exists():
-            record = self.load_record()
-            if not _same(self.load_config(), config):
-                raise ConfigError(
-                    f"name: {self.path} holds a run with another configuration; choose another name (--set name=…), or "
-                    f"continue that one with `niwaki resume {self.path}`"
-                )
-            if record.space != space:
-                raise ConfigError(
-                    f"{self.path}: the search space is not the one that the run was started with; the network's code, "
-                    "the data or torch-pruning's version has changed"
-                )
-            return record
+            return self._matching_record(config, space)
         self.path.mkdir(parents=True, exist_ok=True)
         with replacing(self.config_file) as temporary:
             temporary.write_text(dump_config(config), encoding="utf-8")
         record = RunRecord(uuid.uuid4().hex, space, window)
         self.save_record(record)
         return record
+
+    def _matching_record(self, config: SearchConfig, space: str) -> RunRecord:
+        record = self.load_record()
+        if not _same(self.load_config(), config):
+            raise ConfigError(
+                f"name: {self.path} holds a run with another configuration; choose another name (--set name=…), or "
+                f"continue that one with `niwaki resume {self.path}`"
+            )
+        if record.space != space:
+            raise ConfigError(
+                f"{self.path}: the search space is not the one that the run was started with; the network's code, "
+                "the data or torch-pruning's version has changed"
+            )
+        return record
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has been concluded."""
+        return (self.report / MEASUREMENTS).exists()
+
+    def load_finals(self) -> Finals:
+        """The run's final measurements.
+
+        Raises:
+            ConfigError: it is not finished, or they are damaged.
+        """
+        if not self.finished:
+            raise ConfigError(f"{self.path}: the run is not finished; `niwaki resume {self.path}` goes on with it")
+        try:
+            return read_finals(self.report)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{' '.join(str(error).split())}; `niwaki resume {self.path}` measures and writes it again"
+            ) from None
 
     def load_record(self) -> RunRecord:
         """The run's record.
@@ -103,9 +134,15 @@ class RunFolder:
             ConfigError: it is damaged.
         """
         try:
-            return RunRecord(**json.loads(self.record_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigError(f"{self.record_file}: damaged ({error}); restore it from a copy") from None
+            record = TypeAdapter(RunRecord).validate_json(self.record_file.read_bytes(), strict=True)
+            if record.window < 1:
+                raise ValueError(f"window: must be at least 1, got {record.window}")
+            return record
+        except (OSError, ValueError) as error:
+            fault = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            place = ".".join(map(str, fault["loc"]))
+            reason = f"{place}: {fault['msg']}" if place else fault["msg"]
+            raise ConfigError(f"{self.record_file}: damaged ({reason}); restore it from a copy") from None
 
     def save_record(self, record: RunRecord) -> None:
         """Replace the run's record."""

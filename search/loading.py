@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -26,17 +27,27 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> SearchConfig:
     Raises:
         ConfigError: no such file, not YAML, an unknown key, or a value out of bounds.
     """
+    return parse_overrides(read_settings(path), overrides, str(path))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, not validated yet.
+
+    Raises:
+        ConfigError: no such file, not YAML, a key that stands twice, or no mapping.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML configuration") from None
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8; give the path of a YAML configuration") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read ({reason}); give the path of a YAML configuration") from None
+    content = _parse_yaml(text, str(path))
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold settings as `key: value` lines, found {type(content).__name__}")
-    return parse_overrides(content, overrides, str(path))
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ConfigError(f"{path}: must hold settings as `key: value` lines, found {found}; see examples/digits.yaml")
+    return content
 
 
 def parse_overrides(content: dict[str, Any], overrides: Sequence[str], where: str = "configuration") -> SearchConfig:
@@ -68,7 +79,9 @@ def parse_config(content: dict[str, Any], where: str = "configuration") -> Searc
     try:
         return SearchConfig.model_validate(content)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(fault) for fault in error.errors())
+        # A list whose entries are refused counts as too short as well, which says nothing more.
+        faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
+        lines = dict.fromkeys(_explain(fault) for fault in faults)
         raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
 
 
@@ -80,11 +93,8 @@ def dump_config(config: SearchConfig) -> str:
 def _override(content: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not all(name.split(".")):
-        raise ConfigError(f"--set {override}: must look like search.probes=100")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"--set {override}: must look like search.probes=100, a setting's name and its value")
+    value = _parse_yaml(text, f"--set {override}")
     *path, last = name.split(".")
     place = content
     for part in path:
@@ -95,18 +105,74 @@ def _override(content: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's plain values; a key that stands twice is refused, where YAML itself would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+                continue
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key_node.value!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = " ".join(filter(None, [error.context, error.problem]))
+        raise ConfigError(f"{where}: not usable as YAML{place}: {problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not usable as YAML: {' '.join(str(error).split())}") from None
+
+
+_SAID = {
+    "model_type": "must be a section of `setting: value` lines",
+    "dict_type": "must be a section of `name: value` lines",
+    "tuple_type": "must be a list",
+    "string_type": "must be text (in quotes where YAML takes it for something else)",
+    "path_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "finite_number": "must be a finite number",
+    "string_pattern_mismatch": "must be letters, digits, '.', '_' and '-', and begin with a letter or digit",
+    "invalid_key": "names of settings must be text",
+}
+"""What pydantic's kinds of faults are called here; other kinds keep its words."""
+
+
 def _explain(fault: ErrorDetails) -> str:
-    path = [str(part) for part in fault["loc"] if not str(part).startswith("function-")]
+    path = [str(part) for part in fault["loc"] if not str(part).startswith("function-") and part != "[key]"]
     name = ".".join(path) or "configuration"
     if fault["type"] == "extra_forbidden":
         return f"{name}: no such setting; {_nearest(path)}"
     if fault["type"] == "missing":
         return f"{name}: is required"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = _SAID.get(fault["type"]) or fault["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if message.startswith(tuple(f"{part}." for part in SearchConfig.model_fields)):
         return message
     shown = repr(fault["input"])
-    return f"{name}: {message[:1].lower()}{message[1:]}" + (f", got {shown[:60]}" if len(shown) < 200 else "")
+    found = f", got {shown[:60]}" if len(shown) < 200 and ", got " not in message else ""
+    return f"{name}: {message[:1].lower()}{message[1:]}{found}{_nearest_choice(fault)}"
+
+
+def _nearest_choice(fault: ErrorDetails) -> str:
+    if fault["type"] != "literal_error":
+        return ""
+    choices = re.findall(r"'([^']+)'", str(fault.get("ctx", {}).get("expected", "")))
+    near = difflib.get_close_matches(str(fault["input"]), choices, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _nearest(path: Sequence[str]) -> str:

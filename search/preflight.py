@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from search.config import BudgetConfig, SearchConfig
+import torch
+
+from search.config import DataConfig, SearchConfig
 from search.loading import ConfigError
-from spaces.budget import Budget
+from search.sizing import make_space
+from search.survey import Survey, take_survey
 from spaces.criteria import resolve
-from spaces.foundation import clusters_of
-from spaces.growth import Growth, grow_structure, growths
 from spaces.layout import Cost, Layout
-from spaces.networks import NetworkSpec
+from spaces.networks import NetworkSpec, check_name
 from spaces.space import InfeasibleBudget, Space
-from workers.data import DataRequest, Splits, load_splits
-from workers.prepare import base_network, checked_layout, load_base
-from workers.threads import torch_threads
+from workers.data import DataError, DataRequest, Splits, load_splits
+from workers.tensors import CheckpointError, load_tensors
 
-MOST_GROWTHS = 64
-"""Growths that a search prepares; each is traced and scored once, before the first candidate."""
+TRACKING_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
+"""What MLflow understands without a plugin; its store of plain files it has given up."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Preflight:
     """What is known before the first second of work.
 
     Attributes:
-        space: with layouts from untrained weights; groups do not depend on weights.
+        survey: layouts from untrained weights (groups do not depend on weights), and the pace of networks.
         base: cost of the uncompressed base network.
         least: cost of the smallest genome.
     """
@@ -36,6 +39,7 @@ class Preflight:
     splits: Splits
     spec: NetworkSpec
     space: Space
+    survey: Survey
     base: Cost
     least: Cost
 
@@ -51,28 +55,31 @@ def check(config: SearchConfig) -> Preflight:
     Raises:
         DataError: the data cannot be used.
         CheckpointError: ``network.weights`` cannot be used.
-        ConfigError: a setting does not fit the data, the network or the budget.
+        ConfigError: a setting does not fit the data, the network, the machine or the budget.
     """
-    splits = load_splits(data_request(config))
+    _check_settings(config)
+    try:
+        splits = load_splits(data_request(config))
+    except DataError as error:
+        own = str(error).partition(" ")[0].rstrip(":") in DataConfig.model_fields
+        raise DataError(f"data{'.' if own else ': '}{error}") from None
     spec = NetworkSpec(config.network.name, splits.train.shape, splits.train.classes, config.network.arguments)
     try:
-        resolve(config.space.criteria)
-        with torch_threads(config.cluster.threads):  # a driver shares its machine with workers
-            layouts = _layouts(config, spec)
-        space = make_space(config, layouts)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    if config.network.weights is not None:
-        load_base(spec, config.seed, Path(config.network.weights))
-    layout = layouts[min(layouts)]
+        survey = take_survey(config, spec, splits.train)
+    except CheckpointError as error:
+        raise CheckpointError(f"network.weights: {error}") from None
+    space = make_space(config, survey.layouts)
+    layout = survey.layouts[min(survey.layouts)]
     if not layout.groups:
         reasons = "; ".join(f"{x.name}: {x.reason}" for x in layout.locked[:3])
-        raise ConfigError(f"network.name: {spec.name!r} has no channels that may be removed ({reasons})")
+        raise ConfigError(
+            f"network.name: {spec.name!r} has no channels that may be removed ({reasons}); `niwaki inspect` says more"
+        )
     try:
         space.repair(space.least())
     except InfeasibleBudget as error:
         raise ConfigError(str(error)) from None
-    return Preflight(config, splits, spec, space, layout.cost(layout.full()), space.cost(space.least()))
+    return Preflight(config, splits, spec, space, survey, layout.cost(layout.full()), space.cost(space.least()))
 
 
 def data_request(config: SearchConfig) -> DataRequest:
@@ -80,37 +87,58 @@ def data_request(config: SearchConfig) -> DataRequest:
     return DataRequest(**config.data.model_dump(), seed=config.seed)
 
 
-def make_space(config: SearchConfig, layouts: dict[Growth, Layout]) -> Space:
-    """The space of a run over the given layouts, its budget in absolute units."""
-    base = layouts[min(layouts)]
-    return Space(
-        layouts=layouts,
-        criteria=config.space.criteria,
-        clusters=clusters_of(layouts, config.space.blend_by),
-        budget=absolute(config.budget, base.cost(base.full())),
-        min_keep=config.space.min_keep,
-        min_width=config.space.min_width,
-        round_to=config.space.round_to,
-        mutation=config.space.mutation,
-    )
-
-
-def absolute(budget: BudgetConfig, base: Cost) -> Budget:
-    """Shares of the base network turned into absolute bounds."""
-
-    def bound(name: str) -> int | None:
-        value = getattr(budget, name)
-        return int(value * getattr(base, name)) if isinstance(value, float) else value
-
-    return Budget(params=bound("params"), macs=bound("macs"), bytes=bound("bytes"))
-
-
-def _layouts(config: SearchConfig, spec: NetworkSpec) -> dict[Growth, Layout]:
-    network = base_network(spec, config.seed)
-    vectors = growths(network, config.space.growth)
-    if len(vectors) > MOST_GROWTHS:
-        raise ValueError(
-            f"space.growth: {config.space.growth} makes {len(vectors)} growths of this network, at most {MOST_GROWTHS} "
-            "are prepared; lower it, or use fewer stages"
+def _check_settings(config: SearchConfig) -> None:
+    """All that can be refused before data are loaded, or even downloaded."""
+    try:
+        resolve([name for name in config.space.criteria if ":" not in name])
+        check_name(config.network.name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if config.network.weights is not None:
+        _check_weights(Path(config.network.weights))
+    _check_out(config)
+    if config.tracking.enabled:
+        _check_tracking(config)
+    if config.cluster.gpus_per_worker > torch.cuda.device_count() and config.cluster.address is None:
+        raise ConfigError(
+            f"cluster.gpus_per_worker: {config.cluster.gpus_per_worker:g} is asked and this machine has "
+            f"{torch.cuda.device_count()} GPUs; set 0, or give cluster.address"
         )
-    return {g: checked_layout(grow_structure(network, g), spec.shape, config.network.keep) for g in vectors}
+
+
+def _check_weights(path: Path) -> None:
+    try:
+        tensors, _ = load_tensors(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"network.weights: {error}") from None
+    strange = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if strange:
+        raise CheckpointError(
+            f"network.weights: {path}: {strange[0]!r} holds values that are not finite numbers",
+            "use weights of a training that did not diverge",
+        )
+
+
+def _check_out(config: SearchConfig) -> None:
+    """The run's folder can be made; nothing is made yet."""
+    place = config.folder.absolute()
+    while not place.exists():
+        place = place.parent
+    field = "name" if place == config.folder.absolute() else "out"
+    if not place.is_dir():
+        raise ConfigError(f"{field}: {place} is a file, the run {config.folder} needs a folder there; choose another")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"{field}: {place} cannot be written; choose another folder (--out DIR)")
+
+
+def _check_tracking(config: SearchConfig) -> None:
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri
+    if uri is None:
+        return
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    plugins = {point.name for point in importlib.metadata.entry_points(group="mlflow.tracking_store")}
+    if scheme not in TRACKING_SCHEMES and uri != "databricks" and scheme not in plugins:
+        name = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "tracking.uri"
+        raise ConfigError(
+            f"{name}: MLflow has no store of kind {scheme or 'plain path'!r}; use sqlite:///FILE or http://…"
+        )

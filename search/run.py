@@ -19,8 +19,8 @@ from search.folder import RunFolder
 from search.forecast import Forecast, forecast
 from search.inspection import Inspection
 from search.plan import SearchPlan, course_counts
-from search.preflight import check, make_space
-from search.report import Finals, front_rows, read_finals
+from search.preflight import check
+from search.report import Finals, front_rows
 from search.run_tracking import background_tracker
 from search.view import Course, Quiet, View
 from spaces.foundation import Foundation
@@ -77,10 +77,11 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     view = view or Quiet()
     view.step("checking configuration, data and network")
     preflight = check(config)
+    folder = RunFolder(config.folder)
+    folder.check(config, preflight.space.hash)
     expected = forecast(preflight, course_counts(preflight.space, plan_settings(config)))
     for line in Inspection(preflight, expected).lines():
         view.step(line)
-    folder = RunFolder(config.folder)
     settings = ClusterSettings(**config.cluster.model_dump(), retries=config.limits.retries)
     cluster = RayCluster(settings, time_limit(config))
     try:
@@ -102,12 +103,11 @@ def load_result(path: Path) -> Result:
     """A finished run.
 
     Raises:
-        ConfigError: there is no run.
-        ValueError: it has no report yet.
+        ConfigError: there is no run, it is not finished, or its files are damaged.
     """
     folder = RunFolder(path)
     folder.load_config()
-    return Result(folder, read_finals(folder.report))
+    return Result(folder, folder.load_finals())
 
 
 def _search(run: Drive, expected: Forecast) -> Finals:
@@ -142,12 +142,11 @@ def _prepare(run: Drive) -> tuple[Foundation, float]:
     [accuracy] = run.cluster.map([None])
     growths = sorted(run.preflight.space.layouts)
     run.view.step(f"base network: {accuracy:.2%} on validation; scoring its channels")
-    run.cluster.use(trunk_job, run.data, run.settings)
+    run.cluster.use(trunk_job, run.data, run.settings, run.preflight.space.layouts)
     trunks = dict(zip(growths, run.cluster.map(growths), strict=True))
-    space = make_space(run.config, {growth: trunk.layout for growth, trunk in trunks.items()})
     if run.record.base_seconds == 0:
         run.note(base_seconds=time.time() - started)
-    return Foundation(space, trunks), accuracy
+    return Foundation(run.preflight.space, trunks), accuracy
 
 
 def _adopt_weights(run: Drive) -> None:

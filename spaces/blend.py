@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
@@ -20,7 +19,9 @@ def ranks(scores: np.ndarray) -> np.ndarray:
     """
     if len(scores) < 2:
         return np.full(len(scores), 0.5)
-    return np.asarray((rankdata(scores) - 1) / (len(scores) - 1))
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts + 1) / 2
+    return np.asarray(middle[place] / (len(scores) - 1))
 
 
 def keep_channels(table: np.ndarray, weights: Sequence[float], width: int) -> np.ndarray:

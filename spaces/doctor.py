@@ -7,8 +7,9 @@ is locked, and the reason kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,66 +25,101 @@ TOLERANCE = 1e-3
 IMAGES = 4
 
 
-def check_groups(network: nn.Module, layout: Layout, shape: tuple[int, int, int]) -> Layout:
+Guard = Callable[[], AbstractContextManager[object]]
+"""Put around the forward pass of a trial: a time limit, say, where the network is not to be trusted."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What went wrong in a trial; ``crash`` where the forward pass gave nothing that could be compared."""
+
+    text: str
+    crash: bool = False
+
+
+@dataclass(frozen=True)
+class _Trials:
+    network: nn.Module
+    layout: Layout
+    shape: tuple[int, int, int]
+    guard: Guard
+
+    def together(self, groups: Sequence[Group]) -> _Fault | None:
+        """What goes wrong when ``groups`` are thinned together, all of them and every second one.
+
+        Two groups that must stay of equal size would pass wherever they are thinned alike.
+        """
+        fault = self._run(_thinned(groups)) or self._run(_thinned(groups[1::2]))
+        return self._unless_only_narrow(fault, groups)
+
+    def alone(self, group: Group) -> _Fault | None:
+        """What goes wrong when ``group`` is thinned; to one channel too, since halves by count may fit by rounding."""
+        last = {group.name: np.array([group.size - 1])}
+        fault = self._run(_thinned((group,))) or self._run(last)
+        return self._unless_only_narrow(fault, (group,))
+
+    def _unless_only_narrow(self, fault: _Fault | None, groups: Sequence[Group]) -> _Fault | None:
+        """A network that only crashes where it gets too narrow has sound groups: its narrow candidates fail alone."""
+        if fault is None or not fault.crash:
+            return fault
+        lightly = [{g.name: np.arange(1, g.size) for g in some} for some in (groups, groups[::2], groups[1::2])]
+        lightly.append({g.name: np.arange(g.size - 1) for g in groups})
+        lightly.append({g.name: np.arange(min(2, g.size - 1), g.size) for g in groups})  # one may fit by rounding
+        return fault if any(self._run(kept) for kept in lightly) else None
+
+    @torch.no_grad()
+    def _run(self, kept: Kept) -> _Fault | None:
+        """What goes wrong when only ``kept`` stays."""
+        device = next(self.network.parameters()).device
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(IMAGES, *self.shape, generator=generator, dtype=torch.float64).to(device)
+        try:
+            with self.guard():
+                expected = _awake(masked(self.network, self.layout, kept))(images)
+                found = _awake(compact(self.network, self.layout, kept))(images)
+        except Exception as error:
+            text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            return _Fault(f"the forward pass fails without them ({text})", crash=True)
+        if found.shape != expected.shape:
+            return _Fault(f"removing them changes the output's shape to {list(found.shape)}")
+        if not found.isfinite().all():
+            return _Fault("the output is not a finite number without them", crash=True)
+        spread = float((expected - expected.mean(dim=0)).abs().max())
+        rounding = 1e-12 * float(expected.abs().max())
+        if not float((found - expected).abs().max()) <= TOLERANCE * spread + rounding:
+            return _Fault(
+                "removing them is not the same as zeroing them: an operation outside the layers mixes channels"
+            )
+        return None
+
+
+def check_groups(network: nn.Module, layout: Layout, shape: tuple[int, int, int], guard: Guard = nullcontext) -> Layout:
     """``layout`` with the groups locked whose removal breaks or changes ``network``.
 
     Trials of many groups together pass for most networks; only where they fail are the groups tried one by one.
     """
-    if not layout.groups or not _fault(network, layout, layout.groups, shape):
+    trials = _Trials(network, layout, shape, guard)
+    if not layout.groups or trials.together(layout.groups) is None:
         return layout
     sound: list[Group] = []
     locked = list(layout.locked)
     for group in layout.groups:
-        fault = _fault_alone(network, layout, group, shape)
-        if fault:
-            locked.append(Locked(group.name, group.size, fault))
+        fault = trials.alone(group)
+        if fault is not None:
+            locked.append(Locked(group.name, group.size, fault.text))
         else:
             sound.append(group)
-    fault = _fault(network, layout, sound, shape)
-    if fault:
-        locked += [Locked(group.name, group.size, f"together with other groups: {fault}") for group in sound]
+    fault = trials.together(sound)
+    if fault is not None:
+        locked += [Locked(group.name, group.size, f"together with other groups: {fault.text}") for group in sound]
         sound = []
     return replace(layout, groups=tuple(sound), locked=tuple(locked))
-
-
-def _fault(network: nn.Module, layout: Layout, groups: Sequence[Group], shape: tuple[int, int, int]) -> str:
-    """What goes wrong when ``groups`` are thinned together, all of them and every second one.
-
-    Two groups that must stay of equal size would pass wherever they are thinned alike.
-    """
-    return _trial(network, layout, _thinned(groups), shape) or _trial(network, layout, _thinned(groups[1::2]), shape)
-
-
-def _fault_alone(network: nn.Module, layout: Layout, group: Group, shape: tuple[int, int, int]) -> str:
-    """What goes wrong when ``group`` is thinned; down to one channel too, since halves by count may fit by rounding."""
-    last = {group.name: np.array([group.size - 1])}
-    return _trial(network, layout, _thinned((group,)), shape) or _trial(network, layout, last, shape)
 
 
 def _thinned(groups: Sequence[Group]) -> dict[str, np.ndarray]:
     """A random selection that leaves out at least one channel of every group."""
     rng = np.random.default_rng(0)
     return {g.name: np.sort(rng.permutation(g.size)[: rng.integers(1, g.size)]) for g in groups}
-
-
-@torch.no_grad()
-def _trial(network: nn.Module, layout: Layout, kept: Kept, shape: tuple[int, int, int]) -> str:
-    """What goes wrong when only ``kept`` stays; empty when nothing does."""
-    device = next(network.parameters()).device
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(IMAGES, *shape, generator=generator, dtype=torch.float64).to(device)
-    expected = _awake(masked(network, layout, kept))(images)
-    try:
-        found = _awake(compact(network, layout, kept))(images)
-    except Exception as error:
-        return f"the forward pass fails without them ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
-    if found.shape != expected.shape:
-        return f"removing them changes the output's shape to {list(found.shape)}"
-    spread = float((expected - expected.mean(dim=0)).abs().max())
-    rounding = 1e-12 * float(expected.abs().max())
-    if not float((found - expected).abs().max()) <= TOLERANCE * spread + rounding:
-        return "removing them is not the same as zeroing them: an operation outside the layers mixes channels"
-    return ""
 
 
 def _awake(network: nn.Module) -> nn.Module:

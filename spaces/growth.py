@@ -41,6 +41,7 @@ def grow(network: nn.Module, growth: Growth, images: Tensor) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the new pooling branches' first weights: the same wherever the network is grown
         grown = grow_structure(network, growth)
+    grown.to(next(network.parameters()))
     _inherit(grown, network)
     if isinstance(network, Inception) and isinstance(grown, Inception):
         new = [
@@ -95,10 +96,9 @@ def _inherit(grown: nn.Module, parent: nn.Module) -> None:
 def _become_identity(module: InceptionModule) -> None:
     start = 0
     for branch in (module.one, module.three, module.five):
-        units = [branch] if isinstance(branch, ConvUnit) else list(branch.children())
-        width = units[-1].conv.out_channels  # type: ignore[union-attr]
+        units = [unit for unit in branch.modules() if isinstance(unit, ConvUnit)]
+        width = units[-1].conv.out_channels
         for depth, unit in enumerate(units):
-            assert isinstance(unit, ConvUnit)
             kernel = unit.conv.weight.zero_()
             middle = kernel.shape[-1] // 2
             for channel in range(width):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from spaces.budget import Budget
-from spaces.genome import Genome
+from spaces.genome import DIGITS, Genome
 from spaces.layout import Cost, Layout
 
 Growth = tuple[int, ...]
@@ -47,7 +47,7 @@ class Space:
         budget: upper bounds on cost.
         min_keep: least keep ratio of a group, in (0, 1].
         min_width: least overall width factor, in (0, 1].
-        round_to: widths are multiples of this where a group is large enough.
+        round_to: widths are multiples of this, or the whole group.
         mutation: probability that a gene mutates.
     """
 
@@ -87,7 +87,15 @@ class Space:
     def hash(self) -> str:
         """Content hash of everything that gives a genome its meaning; a resumed run must have the same."""
         content = {
-            "groups": {str(g): [(x.name, x.size) for x in layout.groups] for g, layout in sorted(self.layouts.items())},
+            "layouts": {
+                str(growth): [
+                    [(group.name, group.size) for group in layout.groups],
+                    [astuple(layer) for layer in layout.layers],
+                    layout.other_params,
+                    layout.other_buffers,
+                ]
+                for growth, layout in sorted(self.layouts.items())
+            },
             "criteria": self.criteria,
             "clusters": sorted(self.clusters.items()),
             "budget": self.budget.limits(),
@@ -102,9 +110,11 @@ class Space:
     def widths(self, genome: Genome) -> np.ndarray:
         """Channels kept per group of :meth:`layout`, int64 ``[G]``, each in ``1 … size``."""
         sizes = self.layout(genome).sizes
-        ratios = np.asarray(genome.keep)[self._columns[genome.growth]] * genome.width
+        wanted = sizes * np.asarray(genome.keep)[self._columns[genome.growth]] * genome.width
         step = np.minimum(self.round_to, sizes)
-        return np.clip(np.round(sizes * ratios / step).astype(np.int64) * step, step, sizes)
+        most = sizes // step * step
+        rounded = np.clip(np.round(wanted / step).astype(np.int64) * step, step, most)
+        return np.asarray(np.where(sizes - wanted < wanted - most, sizes, rounded))
 
     def cost(self, genome: Genome) -> Cost:
         """Exact cost of the candidate, without building it."""
@@ -136,6 +146,8 @@ class Space:
         hit = rng.random(count) < self.mutation
         hit[rng.integers(count)] = True
         keep = np.asarray(genome.keep) * np.where(hit, np.exp(rng.normal(0.0, 0.4, count)), 1.0)
+        # A step across a bound is turned back, or genes at their bound would mostly stay as they are.
+        keep = np.where(keep > 1.0, 1.0 / keep, np.where(keep < self.min_keep, self.min_keep**2 / keep, keep))
         blend = np.asarray(genome.blend)
         for row in np.flatnonzero(rng.random(self.blends) < max(self.mutation, 1 / max(self.blends, 1))):
             blend[row] = np.abs(blend[row] + rng.normal(0.0, 0.3, len(self.criteria)))
@@ -161,10 +173,8 @@ class Space:
         growth = tuple(int(np.clip(g, 0, m)) for g, m in zip(genome.growth, self.max_growth, strict=True))
         keep = np.clip(genome.keep, self.min_keep, 1.0)
         blend = np.clip(np.asarray(genome.blend, dtype=float).reshape(self.blends, len(self.criteria)), 0.0, None)
-        total = blend.sum(axis=1, keepdims=True)
-        blend = np.where(total > 0, blend / np.where(total > 0, total, 1.0), 1.0 / len(self.criteria))
         width = float(np.clip(genome.width, self.min_width, 1.0))
-        return Genome(growth, width, tuple(keep), tuple(map(tuple, blend)))
+        return Genome(growth, width, tuple(keep), tuple(map(_shares, blend)))
 
     def repair(self, genome: Genome) -> Genome:
         """The nearest narrower genome within budget: the width factor shrinks, then growth, then the ratios.
@@ -229,7 +239,22 @@ class Space:
     def from_vector(self, values: np.ndarray) -> Genome:
         """The genome within budget that a vector of genes stands for: clipped, normalised and repaired."""
         stages, groups, width = len(self.max_growth), len(self.groups), len(self.criteria)
-        growth = tuple(int(round(v)) for v in values[:stages])
+        growth = tuple(round(float(v)) for v in values[:stages])
         rest = values[stages + 1 :]
         blend = np.reshape(rest[groups:], (self.blends, width))
         return self.repair(Genome(growth, float(values[stages]), tuple(rest[:groups]), tuple(map(tuple, blend))))
+
+
+def _shares(weights: np.ndarray) -> tuple[float, ...]:
+    """Weights ≥ 0 as shares that sum to 1 in the decimals a genome keeps; even ones where all weights are zero.
+
+    Shares rounded one by one would sum to 1 only nearly, and change again whenever they are rescaled.
+    """
+    whole = 10**DIGITS
+    total = weights.sum()
+    exact = weights / total * whole if total > 0 else np.full(len(weights), whole / len(weights))
+    exact = np.round(exact, 6)
+    units = np.floor(exact).astype(np.int64)
+    missing = whole - int(units.sum())
+    units[np.argsort(units - exact, kind="stable")[:missing]] += 1
+    return tuple((units / whole).tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -37,9 +38,14 @@ class Tensors:
         return ((images.to(self.mean.dtype) - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in order, normalised, ``size`` at a time, with their labels."""
-        for start in range(0, len(self), size):
-            yield self.normalise(self.images[start : start + size]), self.labels[start : start + size]
+        """All images in order, normalised, with their labels: near-equal batches of 2/3 to 3/2 ``size``.
+
+        Equal, so that an average over batches is one over images; fewer than 3/2 ``size`` images are one batch.
+        """
+        count = max(1, round(len(self) / size))
+        bounds = [i * len(self) // count for i in range(count + 1)]
+        for start, stop in pairwise(bounds):
+            yield self.normalise(self.images[start:stop]), self.labels[start:stop]
 
     def first(self, count: int) -> Tensors:
         """The first ``count`` images (all where there are fewer)."""

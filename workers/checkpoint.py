@@ -143,7 +143,7 @@ def rebuild(about: CandidateFile) -> nn.Module:
 
 def _without_download(spec: NetworkSpec) -> NetworkSpec:
     """torchvision would fetch pretrained weights from the network only for them to be overwritten."""
-    if spec.name not in torchvision_names() or "weights" not in spec.arguments:
+    if "weights" not in spec.arguments or spec.name not in torchvision_names():
         return spec
     return replace(spec, arguments={k: v for k, v in spec.arguments.items() if k != "weights"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,12 +18,19 @@ from workers.evaluation import FAILED, Outcome, Request
 Job = Callable[[Any], Any]
 Builder = Callable[..., Job]
 
+KNOCK_SECONDS = 10.0
+"""For a cluster's head to accept a connection."""
+
 FAILED_STARTS = 3
 """Workers that may fail to start in a row before the run gives up: then it is the setup, not a machine."""
 
 
 class ClusterError(RuntimeError):
-    """The cluster cannot be reached, or its workers cannot start."""
+    """The cluster cannot be reached, its workers cannot start, or what all candidates need cannot be made there."""
+
+
+class NoCluster(ClusterError):
+    """No cluster answers at the address that was given."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,8 @@ class RayCluster:
         limit: seconds that an item may take, from its start on a worker.
 
     Raises:
-        ClusterError: no cluster answers at the address, or it has no room for a worker.
+        NoCluster: no cluster answers at the address.
+        ClusterError: it has no room for a worker.
     """
 
     def __init__(self, settings: ClusterSettings, limit: Callable[[Any], float]) -> None:
@@ -134,7 +143,7 @@ class RayCluster:
 
         Raises:
             ClusterError: an item ran out of time, or lost its worker too often.
-            Exception: what the job raised.
+            Exception: what the job raised; as a ClusterError where it is none of our own classes.
         """
         waiting = list(enumerate(items))[::-1]
         results: dict[int, Any] = {}
@@ -203,7 +212,7 @@ class RayCluster:
             self._replace(slot)
         except RayTaskError as error:
             if isinstance(item, tuple):
-                raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
+                raise _cause(error) from error
             fault = ("error", f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"[:500])
         return item, None, fault, slot
 
@@ -223,7 +232,7 @@ class RayCluster:
             slot.starting = None
             self._failed_starts = 0
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
+            raise _cause(error) from error
         except RayActorError as error:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
@@ -252,10 +261,31 @@ def _connect(settings: ClusterSettings) -> None:
             workers = settings.workers or max(1, (os.cpu_count() or 1) // settings.threads)
             ray.init(address="local", num_cpus=workers * settings.threads, include_dashboard=False, **options)
         else:
+            _knock(settings.address)
             ray.init(address=settings.address, **options)
-    except (ConnectionError, GetTimeoutError, RuntimeError, ValueError) as error:
-        where = settings.address or "on this machine"
-        raise ClusterError(f"cluster.address: no Ray cluster {where} ({' '.join(str(error).split())[:300]})") from error
+    except (OSError, OverflowError, GetTimeoutError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        if settings.address is None:
+            raise ClusterError(f"cluster: Ray does not start on this machine ({reason})") from error
+        raise NoCluster(
+            f"cluster.address: no Ray cluster at {settings.address} ({reason}); check it with `ray status`, or leave it "
+            "out for a cluster on this machine"
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nothing listens: Ray itself waits for minutes, and then ends the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+
+
+def _cause(error: RayTaskError) -> Exception:
+    """What a job raised, without the worker's traceback in its message."""
+    cause = error.cause
+    if isinstance(cause, Exception) and type(cause).__module__.partition(".")[0] in ("search", "spaces", "workers"):
+        return cause
+    return ClusterError(f"a worker failed: {type(cause).__name__}: {' '.join(str(cause).split())[:500]}")
 
 
 def _default_workers(settings: ClusterSettings) -> int:

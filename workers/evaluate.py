@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import resource
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import psutil
 import torch
 from torch import nn
 
@@ -23,6 +19,7 @@ from spaces.surgery import compact
 from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
 from workers.evaluation import FAILED, OK, SCRATCH, TRAIN, Outcome, Request
+from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
 from workers.probe import ProbeSettings, probe
@@ -80,7 +77,7 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
     """Run a probe or a training; a failure of the candidate comes back as a failed outcome, not as an exception."""
     started = time.perf_counter()
     try:
-        with _memory_limit(bench.memory_mb):
+        with memory_limit(bench.memory_mb):
             metrics, embedding = _measure(request, bench)
         bad = [name for name, value in metrics.items() if name != "latency_ms" and not math.isfinite(value)]
         if bad:
@@ -195,18 +192,3 @@ def _failure(request: Request, reason: str, message: str) -> Outcome:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:500]
-
-
-@contextlib.contextmanager
-def _memory_limit(megabytes: int | None) -> Iterator[None]:
-    """Let the block allocate at most so much more private memory: beyond it allocations fail instead of the machine."""
-    if megabytes is None:
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    now = psutil.Process().memory_info().data
-    resource.setrlimit(resource.RLIMIT_DATA, (now + megabytes * 2**20, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

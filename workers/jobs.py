@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from spaces.foundation import Foundation, Trunk
 from spaces.growth import Growth
+from spaces.layout import Layout
 from spaces.networks import NetworkSpec
 from spaces.randomness import numpy_generator
 from workers.batches import Tensors, TensorSplits, place, to_tensors
@@ -73,8 +74,8 @@ def base_job(data: VisibleData, settings: RunSettings) -> Callable[[None], float
     return run
 
 
-def trunk_job(data: VisibleData, settings: RunSettings) -> Callable[[Growth], Trunk]:
-    """Grows, traces and scores the base network."""
+def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth, Layout]) -> Callable[[Growth], Trunk]:
+    """Grows and scores the base network."""
     tensors = _tensors(data, settings)
     order = numpy_generator(settings.seed, "scoring images").permutation(len(tensors.train))[: settings.scoring_images]
     index = torch.from_numpy(order).to(tensors.train.labels.device)
@@ -84,7 +85,7 @@ def trunk_job(data: VisibleData, settings: RunSettings) -> Callable[[Growth], Tr
     def run(growth: Growth) -> Trunk:
         base = _base(settings, tensors)
         batch = settings.probe.batch_size
-        return prepare_trunk(base, growth, settings.criteria, settings.keep, scoring, batch, settings.seed)
+        return prepare_trunk(base, growth, layouts[growth], settings.criteria, scoring, batch, settings.seed)
 
     return run
 

@@ -1,15 +1,16 @@
-"""What must be there before the first candidate: the trained base network, and its growths traced and scored."""
+"""What must be there before the first candidate: the trained base network, and its growths scored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from spaces.criteria import rank_tables, resolve, score_groups
-from spaces.doctor import check_groups
+from spaces.doctor import Guard, check_groups
 from spaces.foundation import Trunk
 from spaces.groups import example_input
 from spaces.growth import Growth, grow
@@ -59,21 +60,21 @@ def load_base(spec: NetworkSpec, seed: int, path: Path) -> nn.Module:
 def prepare_trunk(
     base: nn.Module,
     growth: Growth,
+    layout: Layout,
     criteria: Sequence[str],
-    keep: Sequence[str],
     scoring: Tensors,
     batch_size: int,
     seed: int,
 ) -> Trunk:
-    """Grow, trace and score: everything that candidates of this growth share.
+    """Grow and score: everything that candidates of this growth share.
 
     Args:
         base: trained, on the device of ``scoring``.
+        layout: of this growth, as the run's first check found it: traced once, the same in every process.
         scoring: the training images that data-driven criteria see.
     """
     images, labels = next(scoring.batches(len(scoring)))
     network = grow(base, growth, images) if any(growth) else base
-    layout = checked_layout(network, tuple(images.shape[1:]), keep)  # type: ignore[arg-type]
 
     def generator_for(criterion: str, group: str) -> torch.Generator:
         return torch_generator(seed, "criterion", criterion, group)
@@ -82,7 +83,13 @@ def prepare_trunk(
     return Trunk(network.cpu(), layout, rank_tables(scores))
 
 
-def checked_layout(network: nn.Module, shape: tuple[int, int, int], keep: Sequence[str]) -> Layout:
-    """The layout of ``network``, groups that surgery would break or change locked with the reason."""
+def checked_layout(
+    network: nn.Module, shape: tuple[int, int, int], keep: Sequence[str], guard: Guard = nullcontext
+) -> Layout:
+    """The layout of ``network``, groups that surgery would break or change locked with the reason.
+
+    Args:
+        guard: put around each trial of a narrower network.
+    """
     device = next(network.parameters()).device
-    return check_groups(network, make_layout(network, example_input(shape, device), keep), shape)
+    return check_groups(network, make_layout(network, example_input(shape, device), keep), shape, guard)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from workers.batches import TensorSplits
@@ -30,6 +31,7 @@ class ProbeSettings:
     latency: bool = False
 
 
+@torch.inference_mode()
 def probe(
     network: nn.Module, data: TensorSplits, settings: ProbeSettings, classes: int
 ) -> tuple[dict[str, float], tuple[float, ...]]:

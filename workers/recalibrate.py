@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from workers.batches import Tensors
+from workers.planes import fast_forward
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -27,9 +28,10 @@ def recalibrate(network: nn.Module, data: Tensors, batch_size: int) -> None:
         norm.momentum = None  # cumulative average: every batch counts the same
         norm.train()
     try:
-        for images, _ in data.batches(batch_size):
-            if len(images) > 1:
-                network(images)
+        with fast_forward(network, data.labels.device):
+            for images, _ in data.batches(batch_size):
+                if len(images) > 1:
+                    network(images)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

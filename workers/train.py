@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from spaces.randomness import seed_for, torch_generator
 from workers.augment import augment
 from workers.batches import Tensors
 from workers.tensors import CheckpointError, load_tensors, save_tensors
+
+CHECKPOINT_SECONDS = 5.0
+"""Least time between two checkpoints: written after every epoch of a small network they would cost a tenth of it."""
 
 
 class Diverged(RuntimeError):
@@ -58,7 +62,8 @@ def train(
         seed: with the settings, data, device and thread count it determines the result bit for bit on CPU.
         soft_labels: the base network's logits on ``data``, float ``[N, K]``, used where ``settings.distillation`` > 0.
             They are those of the images as they are, also where the student sees them augmented.
-        checkpoint: file to resume from where it exists, and to write after each epoch.
+        checkpoint: file to resume from where it exists, and to write every few seconds, after an epoch. Which epochs
+            it holds makes no difference to the result.
         after_epoch: called with the number of epochs done.
 
     Raises:
@@ -66,10 +71,12 @@ def train(
     """
     optimizer = _optimizer(network, settings)
     start = _resume(checkpoint, network, optimizer, seed) if checkpoint is not None else 0
+    saved = -math.inf
     for epoch in range(start, settings.epochs):
         _train_epoch(network, data, settings, optimizer, seed, epoch, soft_labels)
-        if checkpoint is not None:
+        if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
             _save(checkpoint, network, optimizer, seed, epoch + 1)
+            saved = time.monotonic()
         if after_epoch is not None:
             after_epoch(epoch + 1)
     network.eval()
@@ -178,7 +185,13 @@ def _resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, se
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
-            _, index, field = name.split(".", 2)
-            state.setdefault(int(index), {})[field] = value
+            _, position, field = name.split(".", 2)
+            state.setdefault(int(position), {})[field] = value
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, fields in state.items():
+        for field, value in fields.items():
+            if value.shape == parameters[index].shape:
+                # The fused optimizer walks memory, so momenta must lie in memory as their parameter does.
+                fields[field] = torch.empty_like(parameters[index], requires_grad=False).copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(metadata["epochs"])

@@ -46,12 +46,29 @@ def build_network(spec: NetworkSpec, generator: torch.Generator | None = None) -
         if ":" in spec.name:
             network = build_from_factory(spec.name, spec.shape, spec.classes, spec.arguments)
         elif spec.name in BUILDERS:
-            network = BUILDERS[spec.name](shape=spec.shape, classes=spec.classes, **spec.arguments)
+            network = _build(spec)
         elif spec.name in torchvision_names():
             network = build_torchvision(spec.name, spec.shape, spec.classes, spec.arguments)
         else:
             raise ValueError(_unknown(spec.name))
     return network.eval()
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError where no network has this name; a factory's is not looked up."""
+    if ":" not in name and name not in BUILDERS and name not in torchvision_names():
+        raise ValueError(_unknown(name))
+
+
+def _build(spec: NetworkSpec) -> nn.Module:
+    try:
+        return BUILDERS[spec.name](shape=spec.shape, classes=spec.classes, **spec.arguments)
+    except ValueError:
+        raise
+    except Exception as error:  # torch raises RuntimeError for sizes that it cannot allocate
+        raise ValueError(
+            f"network.arguments: {spec.name} refuses {dict(spec.arguments)!r}: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def _unknown(name: str) -> str:

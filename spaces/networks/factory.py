@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -24,13 +25,18 @@ def build_from_factory(
         ValueError: the module or function is not found, it fails, or it returns something else than a module.
     """
     factory = load_object(name, "network.name")
-    parameters = inspect.signature(factory).parameters
+    try:
+        parameters = inspect.signature(factory).parameters
+    except ValueError:  # some callables that are not written in Python have none
+        parameters = MappingProxyType({})
     offered = {"shape": shape, "classes": classes}
     known = {k: v for k, v in offered.items() if k in parameters}
     try:
         network = factory(**known, **(arguments or {}))
-    except Exception as error:
-        raise ValueError(f"network.name: factory {name!r} raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"network.name: factory {name!r} raised {_in_short(error)}; mend it, or its network.arguments"
+        ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"network.name: factory {name!r} returned {type(network).__name__}, not a torch.nn.Module")
     return network
@@ -47,11 +53,16 @@ def load_object(name: str, field: str) -> Callable[..., Any]:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # the module's own code runs here
         raise ValueError(
-            f"{field}: cannot import {module_name!r} ({error}); run from its folder or install its package"
+            f"{field}: cannot import {module_name!r} ({_in_short(error)}); name it as "
+            "package.module:attribute, run from its folder or install its package"
         ) from error
     found = getattr(module, attribute, None)
     if not callable(found):
         raise ValueError(f"{field}: {module_name!r} has no callable {attribute!r}")
     return found  # type: ignore[no-any-return]
+
+
+def _in_short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

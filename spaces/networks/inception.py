@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class ModuleSpec:
-    """Output channels of a module's convolutions: ``(out)``, ``(reduce, out)``, ``(reduce, middle, out)``, ``(out)``."""
+    """Output channels of a module's convolutions, branch by branch in the order in which they run."""
 
     one: int
     three: tuple[int, int]
@@ -97,12 +97,13 @@ class Inception(nn.Module):
             if i and min(x.shape[-2:]) > 1:
                 x = F.max_pool2d(x, 2)
             x = stage(x)
-        return self.classifier(x.mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits
 
     @property
     def specs(self) -> tuple[tuple[ModuleSpec, ...], ...]:
         """The modules of each stage, as the constructor takes them."""
-        return tuple(tuple(m.spec for m in stage) for stage in self.stages)  # type: ignore[union-attr,misc]
+        return tuple(tuple(m.spec for m in s.modules() if isinstance(m, InceptionModule)) for s in self.stages)
 
 
 def build_inception(

@@ -1,4 +1,7 @@
-"""torchvision's classification CNNs by name, their stems adapted to small images."""
+"""torchvision's classification CNNs by name, their stems adapted to small images.
+
+torchvision is imported where it is needed: it brings the whole of torch's compiler with it, seconds in every worker.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 from torch import nn
-from torchvision import models
 
 SMALL = 64
 """Below this many pixels on the shorter side a stem keeps its resolution: four-fold down-sampling leaves nothing."""
@@ -18,6 +20,8 @@ _TRANSFORMERS = ("vit_", "swin", "maxvit")
 @lru_cache
 def torchvision_names() -> tuple[str, ...]:
     """Names of torchvision's classification CNNs."""
+    from torchvision import models
+
     names = models.list_models(module=models)
     return tuple(n for n in names if not n.startswith(_TRANSFORMERS) and "quantized" not in n)
 
@@ -34,12 +38,14 @@ def build_torchvision(
     Raises:
         ValueError: torchvision refuses the arguments.
     """
+    from torchvision import models
+
     options: dict[str, Any] = {"weights": None, "num_classes": classes, **(arguments or {})}
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": False, **options}
     try:
         network: nn.Module = models.get_model(name, **options)
-    except TypeError as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise ValueError(
             f"network.arguments: torchvision's {name} refuses {dict(arguments or {})!r}: {error}"
         ) from error

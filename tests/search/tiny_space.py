@@ -9,9 +9,9 @@ import torch
 
 from spaces.budget import Budget
 from spaces.genome import Genome
-from spaces.layout import make_layout
+from spaces.layout import Layout, make_layout
 from spaces.networks import NetworkSpec, build_network
-from spaces.space import Space
+from spaces.space import Growth, Space
 from workers.evaluation import OK, PROBE, Evaluation, Outcome, Request
 
 CRITERIA = ("l1", "taylor", "fpgm")
@@ -20,7 +20,7 @@ CRITERIA = ("l1", "taylor", "fpgm")
 @lru_cache(maxsize=1)
 def tiny_space() -> Space:
     """Fifteen groups of an Inception network that can grow by one module, within three quarters of its parameters."""
-    layouts = {}
+    layouts: dict[Growth, Layout] = {}
     for growth in (0, 1):
         arguments = {"stem": 8, "widths": [16, 16], "modules": [1, 1 + growth]}
         network = build_network(NetworkSpec("inception", (1, 8, 8), 10, arguments))

@@ -24,7 +24,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 @lru_cache(maxsize=1)
 def trunks() -> dict[Growth, Trunk]:
     """Two stages that grow by up to one module each, in float64, with random ranks full of ties."""
-    spec = NetworkSpec("inception", SHAPE, 5, {"stem": 7, "widths": [11, 16], "modules": [1, 1]})
+    spec = NetworkSpec("inception", SHAPE, 5, {"stem": 13, "widths": [22, 29], "modules": [1, 1]})
     base = lively(build_network(spec, torch.Generator().manual_seed(1)), SHAPE)
     images = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     rng = np.random.default_rng(3)

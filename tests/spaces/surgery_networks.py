@@ -186,7 +186,7 @@ def lively(network: nn.Module, shape: tuple[int, int, int], seed: int = 0) -> nn
             norm.momentum = 1.0
             if norm.affine:
                 nn.init.uniform_(norm.weight, 0.5, 1.5)
-                nn.init.uniform_(norm.bias, -0.3, 0.3)
+                nn.init.uniform_(norm.bias, 0.0, 0.8)
         with torch.no_grad():
             network(torch.randn(4, *shape, dtype=torch.float64))
             for norm in norms:

@@ -60,7 +60,7 @@ def test_a_wrong_group_deep_in_an_untrained_network_is_found() -> None:
     assert len(checked.groups) == len(layout.groups) - 1
 
 
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", pytest.param("efficientnet_b0", marks=pytest.mark.slow)])
 def test_healthy_networks_pass(name: str) -> None:
     network, layout = untrained(name, (3, 32, 32))
     assert check_groups(network, layout, (3, 32, 32)) is layout

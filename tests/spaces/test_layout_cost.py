@@ -44,9 +44,7 @@ def counted(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
 def assert_exact(network: nn.Module, layout: Layout, shape: tuple[int, int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     widths = rng.integers(1, layout.sizes + 1)
-    kept = {
-        g.name: np.sort(rng.choice(g.size, w, replace=False)) for g, w in zip(layout.groups, widths, strict=True)
-    }
+    kept = {g.name: np.sort(rng.choice(g.size, w, replace=False)) for g, w in zip(layout.groups, widths, strict=True)}
     assert layout.cost(widths) == counted(compact(network, layout, kept), shape)
 
 

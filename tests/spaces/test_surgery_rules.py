@@ -84,6 +84,7 @@ def test_expansion_after_training_keeps_what_was_learnt() -> None:
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)))
     x = torch.randn(2, *SHAPE, dtype=torch.float64)
     torch.testing.assert_close(expand(small, network, layout, kept)(x), small(x))
+    assert all((v > 0).all() for k, v in expand(small, network, layout, kept).state_dict().items() if "_var" in k)
     again = compact(expand(small, network, layout, kept), layout, kept).state_dict()
     assert all(torch.equal(again[k], v) for k, v in small.state_dict().items())
 

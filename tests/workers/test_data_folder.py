@@ -17,9 +17,7 @@ def fill(folder: Path, classes: dict[str, int], size: tuple[int, int] = (6, 6), 
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
             colour = (number * 60 + index) % 256
-            Image.new(mode, size, colour if mode == "L" else (colour, index, 7)).save(
-                folder / name / f"{index}.png"
-            )
+            Image.new(mode, size, colour if mode == "L" else (colour, index, 7)).save(folder / name / f"{index}.png")
     return folder
 
 
@@ -35,9 +33,7 @@ def test_a_colour_folder_is_split(tmp_path):
     for part in (splits.train, splits.validation, splits.test):
         # The classes' colours are 0..9 for dog (written first) and 60..69 for cat.
         assert np.array_equal(part.images[:, 0, 0, 0] < 60, part.labels == 1)
-    colours = np.concatenate(
-        [part.images[:, 0, 0, 0] for part in (splits.train, splits.validation, splits.test)]
-    )
+    colours = np.concatenate([part.images[:, 0, 0, 0] for part in (splits.train, splits.validation, splits.test)])
     assert len(set(colours.tolist())) == 20
 
 

@@ -28,9 +28,7 @@ def test_digits_are_scaled_to_the_full_range_and_all_there():
 
 def test_digits_keep_their_labels():
     source = load_digits()
-    label_of = {
-        image.astype(int).tobytes(): label for image, label in zip(source.images, source.target, strict=True)
-    }
+    label_of = {image.astype(int).tobytes(): label for image, label in zip(source.images, source.target, strict=True)}
     validation = load().validation
     back = (validation.images[:, 0].astype(int) * 16 + 127) // 255
     assert [label_of[image.tobytes()] for image in back] == validation.labels.tolist()

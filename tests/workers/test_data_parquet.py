@@ -37,9 +37,7 @@ def write(
     """Row i is an image of red value i."""
     images = [png(row) for row in range(len(labels))] if images is None else images
     label_column = pa.array(labels, label_type or pa.int64())
-    table = pa.table({"image": pa.array(images, IMAGE), "label": label_column}).replace_schema_metadata(
-        metadata
-    )
+    table = pa.table({"image": pa.array(images, IMAGE), "label": label_column}).replace_schema_metadata(metadata)
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, file, row_group_size=rows_a_group)
     return file
@@ -157,9 +155,7 @@ def test_a_label_out_of_range_is_named_by_row(tmp_path, label):
         load(file)
 
 
-@pytest.mark.parametrize(
-    ("label", "message"), [(-1, "row 7: label -1"), (10**15, "label 2 has no training image")]
-)
+@pytest.mark.parametrize(("label", "message"), [(-1, "row 7: label -1"), (10**15, "label 2 has no training image")])
 def test_a_label_out_of_range_without_class_names(tmp_path, label, message):
     file = write(tmp_path / "x.parquet", [0, 1, 0, 1, 0, 1, 0, label], metadata=None)
     with pytest.raises(DataError, match=message):
@@ -240,6 +236,4 @@ def test_sign_language_digits():
     assert (len(splits.test), splits.test.shape) == (400, (3, 64, 64))
     assert abs(len(splits.validation) - 0.2 * 1662) < 1
     with Image.open(io.BytesIO(pq.read_table(test)["image"][17].as_py()["bytes"])) as image:
-        np.testing.assert_array_equal(
-            splits.test.images[17], np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        )
+        np.testing.assert_array_equal(splits.test.images[17], np.asarray(image.convert("RGB")).transpose(2, 0, 1))

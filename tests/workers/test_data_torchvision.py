@@ -73,9 +73,7 @@ def test_emnist_is_the_balanced_variant(tmp_path):
     check(load("EMNIST", tmp_path), (1, 28, 28), 47, images)
 
 
-def write_cifar(
-    folder: Path, key: str, names_key: str, classes: int, batches: dict[str, list[str]]
-) -> np.ndarray:
+def write_cifar(folder: Path, key: str, names_key: str, classes: int, batches: dict[str, list[str]]) -> np.ndarray:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for each, files in zip((TRAIN_EACH, TEST_EACH), batches.values(), strict=True):
@@ -139,9 +137,7 @@ def test_svhn(tmp_path, monkeypatch):
         labels = labels_of(10, each)
         file = tmp_path / f"{part}_32x32.mat"
         # The published files call the digit 0 by the label 10.
-        scipy.io.savemat(
-            file, {"X": images.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]}
-        )
+        scipy.io.savemat(file, {"X": images.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]})
         table[part] = [*table[part][:2], md5(file)]
     monkeypatch.setattr(datasets.SVHN, "split_list", table)
     splits = load("SVHN", tmp_path)
@@ -187,21 +183,17 @@ def test_another_sets_test_split_as_test(tmp_path):
     """Class names differ between the two, so the labels cannot be taken to mean the same."""
     write_mnist(tmp_path / "MNIST" / "raw", ("train", "t10k"), 10)
     write_mnist(tmp_path / "KMNIST" / "raw", ("train", "t10k"), 10)
-    with pytest.raises(
-        DataError, match=r"KMNIST \(test\): class 'o', 'ki', .* is not among the training classes"
-    ):
+    with pytest.raises(DataError, match=r"KMNIST \(test\): class 'o', 'ki', .* is not among the training classes"):
         load("MNIST", tmp_path, test="KMNIST")
     assert len(load("MNIST", tmp_path, test="MNIST").test) == 20
 
 
-@pytest.mark.parametrize(
-    "name", ["MNIST", "CIFAR10", "SVHN", "STL10", "EuroSAT", "ImageNet", "Flowers102", "USPS"]
-)
+@pytest.mark.parametrize("name", ["MNIST", "CIFAR10", "SVHN", "STL10", "EuroSAT", "ImageNet", "Flowers102", "USPS"])
 def test_missing_files_name_the_set_the_root_and_the_mend(tmp_path, name):
     with pytest.raises(DataError) as caught:
         load(name, tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"{name}: torchvision could not read its train split")
+    assert message.startswith(f"source: {name}: torchvision could not read its train split")
     assert str(tmp_path) in message
     assert "place its files in" in message
 
@@ -211,9 +203,7 @@ def test_a_failed_download_says_how_to_go_on_offline(tmp_path, monkeypatch):
         raise OSError("<urlopen error [Errno -3] Temporary failure in name resolution>")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", no_network)
-    with pytest.raises(
-        DataError, match=r"CIFAR10: .*name resolution.*check the network, or offline: place"
-    ) as caught:
+    with pytest.raises(DataError, match=r"CIFAR10: .*name resolution.*check the network, or offline: place") as caught:
         load_splits(DataRequest("CIFAR10", root=str(tmp_path)))
     assert "cifar-10-batches-py" in str(caught.value)
 

@@ -89,6 +89,8 @@ def _unreadable(table: Table, row: int, error: Exception) -> DataError:
     if isinstance(error, DataError):
         return error
     cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "BytesIO object at" in cause:  # a stream has no name that would mean anything to a reader
+        cause = "cannot identify the image"
     return DataError(
         f"{table.where(row)}: the image is broken, cut short or of an unsupported kind ({cause})",
         "replace the image or remove it",

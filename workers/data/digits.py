@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from workers.data.table import Parts, Table
 
@@ -15,6 +14,8 @@ def open_digits() -> Parts:
     scikit-learn's values 0..16 become 0..255 as v * 255 / 16 rounded half up: 0, 16, 32, 48, 64, 80, 96,
     112, 128, 143, 159, 175, 191, 207, 223, 239, 255.
     """
+    from sklearn.datasets import load_digits  # slow to import, and most runs have data of their own
+
     bunch = load_digits()
     pixels = ((bunch.images.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
     return Parts(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from workers.data.checks import check_parts, check_request
 from workers.data.dataset import Images, Splits
@@ -56,18 +57,26 @@ def load_splits(request: DataRequest) -> Splits:
     drawn = _draw(parts, request)
     learned = [parts.train] if parts.validation is None else [parts.train, parts.validation]
     frame = measure_frame(learned, [] if parts.test is None else [parts.test], request.size)
+    _check_room(sum(len(rows) for _, rows in drawn), frame)
     return Splits(*(_decode(table, rows, frame) for table, rows in drawn))
 
 
 def _find_parts(request: DataRequest) -> Parts:
     root = Path(request.root).expanduser()
-    parts = open_source(request.source, root, request.download)
+    parts = _open("source", request.source, root, request.download)
     if request.test is None:
         return parts
-    other = open_source(request.test, root, request.download)
+    other = _open("test", request.test, root, request.download)
     if other.test is None and _same_place(request.source, request.test):
         raise DataError(f"test is {request.test!r}, the training images themselves", "leave it out to split them")
     return replace(parts, test=other.train if other.test is None else other.test)
+
+
+def _open(field: str, source: str, root: Path, download: bool) -> Parts:
+    try:
+        return open_source(source, root, download)
+    except DataError as error:
+        raise DataError(f"{field}: {error}") from error
 
 
 def _same_place(source: str, test: str) -> bool:
@@ -88,6 +97,16 @@ def _draw(parts: Parts, request: DataRequest) -> list[tuple[Table, npt.NDArray[n
         drawn = [(parts.train, rows.train[train]), (parts.validation, validation)]
     own_test = parts.test
     return [*drawn, (parts.train, rows.test) if own_test is None else (own_test, np.arange(len(own_test)))]
+
+
+def _check_room(images: int, frame: Frame) -> None:
+    needed, free = images * frame.channels * frame.height * frame.width, psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"size {frame.height} × {frame.width}: {images:,} images take {needed / 1e9:,.1f} GB and "
+            f"{free / 1e9:,.1f} GB of memory are free",
+            "make size or limit smaller",
+        )
 
 
 def _decode(table: Table, rows: npt.NDArray[np.int64], frame: Frame) -> Images:

@@ -119,8 +119,14 @@ def _read_labels(parquet: pq.ParquetFile, file: Path) -> npt.NDArray[np.int64]:
     try:
         column = parquet.read(columns=["label"]).column("label")
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file}: column 'label' cannot be read ({error})", "write the file again") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{file}: column 'label' cannot be read ({reason})", "write the file again") from error
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
         raise DataError(f"{file}, row {row}: label is null", "give the row a label or remove it")
-    return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.int64)
+    try:
+        return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.int64)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{file}: column 'label' does not fit int64 ({error})", "number the classes 0, 1, 2, ..."
+        ) from error

@@ -6,14 +6,12 @@ import difflib
 import re
 from pathlib import Path
 
-from torchvision import datasets
-
 from workers.data.digits import open_digits
 from workers.data.errors import DataError, some
 from workers.data.folder import open_folder
 from workers.data.parquet import open_parquet
 from workers.data.table import Parts, Table
-from workers.data.torchvision_sets import SETS, open_set
+from workers.data.torchvision_sets import SETS, open_set, torchvision_sets
 
 _PART_OF_NAME = {
     "train": "train",
@@ -30,9 +28,19 @@ def open_source(source: str, root: Path, download: bool) -> Parts:
     Names of sets come before paths: a folder called `MNIST` is `./MNIST`.
     Raises DataError for anything else, with the nearest name, and what each kind of source refuses.
     """
+    try:
+        return _open(source, root, download)
+    except OSError as error:
+        place = error.filename if isinstance(error.filename, str) and len(error.filename) < 300 else f"{source[:100]}"
+        raise DataError(
+            f"{place}: cannot be read ({error.strerror or error})", "check the path and its permissions"
+        ) from error
+
+
+def _open(source: str, root: Path, download: bool) -> Parts:
     if source == "digits":
         return open_digits()
-    if source in SETS and hasattr(datasets, source):
+    if source in SETS and source in torchvision_sets():
         return open_set(source, root, download)
     path = Path(source).expanduser()
     if path.is_dir():
@@ -92,7 +100,7 @@ def _parts(tables: dict[str, Table]) -> Parts:
 def _unknown(source: str, path: Path) -> DataError:
     if len(path.parts) > 1 or path.suffix:
         return DataError(f"{source}: no such file or folder", f"check the path; it is seen from {str(Path.cwd())!r}")
-    if source in getattr(datasets, "__all__", ()):
+    if source in torchvision_sets():
         return DataError(
             f"{source}: this torchvision set is not a plain classification set",
             "choose another, or save its images as a folder with one sub-folder a class",

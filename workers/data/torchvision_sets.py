@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from torchvision import datasets
 
 from workers.data.errors import DataError
 from workers.data.table import Parts, Table
@@ -99,6 +99,29 @@ def open_set(name: str, root: Path, download: bool) -> Parts:
     published files.
     Raises DataError naming the set and the root where the set is not there, damaged or cannot be downloaded.
     """
+    before = {entry.name for entry in root.iterdir()} if root.is_dir() else None
+    made = root.absolute()
+    while not made.parent.exists():
+        made = made.parent
+    try:
+        return _open_parts(name, root, download)
+    except DataError:
+        if download:
+            _remove_attempt(root if before is not None else made, before)
+        raise
+
+
+def _remove_attempt(root: Path, before: set[str] | None) -> None:
+    """Take away what a download that failed left: torchvision makes folders first and writes files in place."""
+    if before is None:
+        shutil.rmtree(root, ignore_errors=True)
+        return
+    for entry in root.iterdir():
+        if entry.name not in before:
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
+
+
+def _open_parts(name: str, root: Path, download: bool) -> Parts:
     spec = SETS[name]
     train = _open_part(name, "train", spec.train, root, download)
     validation = None
@@ -131,7 +154,16 @@ def _open_part(name: str, part: str, arguments: _Arguments, root: Path, download
     )
 
 
+def torchvision_sets() -> tuple[str, ...]:
+    """Names of all sets of this torchvision, whatever their task."""
+    from torchvision import datasets  # seconds to import, and most runs have data of their own
+
+    return tuple(getattr(datasets, "__all__", ()))
+
+
 def _construct(name: str, arguments: _Arguments, root: Path, download: bool) -> Any:
+    from torchvision import datasets
+
     kind = getattr(datasets, name)
     options = dict(arguments)
     if SETS[name].downloads:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workers.batches import Tensors
+from workers.planes import fast_forward
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def measure_accuracy(network: nn.Module, data: Tensors, batch_size: int = 256) -
 def predict(network: nn.Module, data: Tensors, batch_size: int = 256) -> Tensor:
     """Logits of ``network`` in eval mode on all of ``data``: float32 ``[N, K]``."""
     network.eval()
-    return torch.cat([network(images).float() for images, _ in data.batches(batch_size)])
+    with fast_forward(network, data.labels.device):
+        return torch.cat([network(images).float() for images, _ in data.batches(batch_size)])
 
 
 class FeatureTap:

@@ -1,0 +1,223 @@
+"""The course of a search: its length, who is trained, and what happens when candidates fail."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_space import evaluate, tiny_space
+
+from search.engine import run_engine
+from search.plan import PlanSettings, SearchPlan, course_counts
+from search.strategies import STRATEGIES
+from spaces.budget import Budget
+from workers.evaluation import FAILED, OK, PROBE, SCRATCH, TRAIN, Evaluation, Outcome, Request
+from workers.simulation import SimulatedCluster, lognormal_durations
+
+SETTINGS = PlanSettings(
+    strategy="evolution",
+    probes=30,
+    trainings=7,
+    rounds=3,
+    population=6,
+    cost="params",
+    controls=True,
+    repeats=2,
+    sensitivity_levels=2,
+    max_drop=None,
+)
+Answer = Callable[[Request], Outcome]
+
+
+def well(request: Request) -> Outcome:
+    """All goes well, and a training adds a little."""
+    metrics = evaluate(tiny_space(), request.genome)
+    metrics["accuracy"] *= 0.9 if request.stage == PROBE else 1.0
+    return Outcome(request.number, OK, metrics=metrics)
+
+
+def failing(*stages: str) -> Answer:
+    return lambda r: Outcome(r.number, FAILED, "oom") if r.stage in stages else well(r)
+
+
+def course(plan: SearchPlan, answer: Answer = well, window: int = 5) -> list[Evaluation]:
+    """All evaluations, each committed as late as the window allows."""
+    asked: list[Request] = []
+    committed = 0
+    while True:
+        while len(asked) - committed < window and (request := plan.ask(len(asked))) is not None:
+            assert request.number == len(asked)
+            asked.append(request)
+        if committed == len(asked):
+            assert plan.ask(len(asked)) is None, "the end is the end"
+            return plan.committed
+        plan.tell(Evaluation(asked[committed], answer(asked[committed])))
+        committed += 1
+
+
+def make(**changes: object) -> SearchPlan:
+    return SearchPlan(tiny_space(), replace(SETTINGS, **changes), 0.95, 3)  # type: ignore[arg-type]
+
+
+def kinds(evaluations: list[Evaluation]) -> Counter[tuple[str, str]]:
+    return Counter((e.request.stage, e.request.origin) for e in evaluations)
+
+
+def test_the_whole_course() -> None:
+    evaluations = course(make())
+    groups = len(tiny_space().layouts[0,].names)
+    assert kinds(evaluations) == {
+        (PROBE, "control:sensitivity"): 2 * groups,
+        (PROBE, "evolution"): 30,
+        (TRAIN, "evolution"): 7,
+        (TRAIN, "control:chosen"): 2,
+        (SCRATCH, "control:scratch"): 2,
+        (TRAIN, "control:uniform"): 2,
+        (TRAIN, "control:sensitivity"): 2,
+        (PROBE, "control:random"): 30,
+        (TRAIN, "control:random"): 2,
+    }
+    assert Counter(e.request.stage for e in evaluations) == course_counts(tiny_space(), SETTINGS)
+
+
+def test_without_controls_there_is_only_the_search() -> None:
+    evaluations = course(make(controls=False))
+    assert kinds(evaluations) == {(PROBE, "evolution"): 30, (TRAIN, "evolution"): 7}
+    without = replace(SETTINGS, controls=False)
+    assert Counter(e.request.stage for e in evaluations) == {PROBE: 30, TRAIN: 7}
+    assert course_counts(tiny_space(), without) == {PROBE: 30, TRAIN: 7, SCRATCH: 0}
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_every_strategy_runs_the_course(name: str) -> None:
+    evaluations = course(make(strategy=name))
+    assert len(evaluations) == sum(course_counts(tiny_space(), SETTINGS).values())
+    budget = tiny_space().budget
+    for e in evaluations:
+        if e.request.origin == name:
+            assert budget.met(tiny_space().cost(e.request.genome))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 25), st.integers(1, 20), st.integers(1, 5), st.integers(1, 40))
+def test_trainings_are_of_probed_candidates_each_once(probes: int, trainings: int, rounds: int, window: int) -> None:
+    rounds = min(rounds, trainings)
+    evaluations = course(make(controls=False, probes=probes, trainings=trainings, rounds=rounds), window=window)
+    probed = [e.request.genome.id for e in evaluations if e.request.stage == PROBE]
+    promoted = [e.request.genome.id for e in evaluations if e.request.stage == TRAIN]
+    assert len(probed) == probes
+    assert len(promoted) <= min(trainings, probes)
+    if trainings <= probes // (2 * rounds):
+        assert len(promoted) == trainings
+    assert len(set(promoted)) == len(promoted)
+    for place, e in enumerate(evaluations):
+        if e.request.stage == TRAIN:
+            before = [x.request.genome.id for x in evaluations[:place] if x.request.stage == PROBE]
+            assert e.request.genome.id in before
+
+
+def test_rounds_follow_each_other() -> None:
+    """10 probes, then 2 trainings; 10 and 2; 10 and 3: what is trained is chosen among all that was probed so far."""
+    stages = [e.request.stage for e in course(make(controls=False))]
+    assert stages == [*[PROBE] * 10, *[TRAIN] * 2, *[PROBE] * 10, *[TRAIN] * 2, *[PROBE] * 10, *[TRAIN] * 3]
+
+
+def test_starting_individuals_come_first_and_within_budget() -> None:
+    space = tiny_space()
+    probes = [e for e in course(make()) if e.request.origin == "evolution" and e.request.stage == PROBE]
+    uniform, ranked, sensitive = (e.request.genome for e in probes[:3])
+    assert set(uniform.blend) == {(1.0, 0.0, 0.0)}
+    assert ranked.blend[0] == pytest.approx([1 / 3] * 3, abs=2e-4)
+    assert len(set(uniform.keep)) == len(set(ranked.keep)) == 1
+    assert len(set(sensitive.keep)) > 1
+    assert all(space.budget.met(space.cost(g)) for g in (uniform, ranked, sensitive))
+
+
+def test_controls_have_the_chosen_ones_size_and_its_seeds() -> None:
+    space, plan = tiny_space(), make()
+    evaluations = course(plan)
+    chosen = plan.chosen()
+    assert chosen is not None
+    assert chosen.metrics["accuracy"] == max(
+        e.metrics["accuracy"] for e in evaluations if (e.request.stage, e.request.origin) == (TRAIN, "evolution")
+    )
+    size = Budget(params=int(chosen.metrics["params"]))
+    repeats: dict[str, list[int]] = {}
+    for e in evaluations:
+        if e.request.repeat:
+            repeats.setdefault(e.request.origin, []).append(e.request.repeat)
+            assert size.met(space.cost(e.request.genome)), e.request.origin
+    assert len(repeats) == 5
+    assert all(found == [1, 2] for found in repeats.values())
+    same = {e.request.genome.id for e in evaluations if e.request.origin in ("control:chosen", "control:scratch")}
+    assert same == {chosen.request.genome.id}
+
+
+def test_the_search_does_not_see_its_controls() -> None:
+    """The search's own course is the same with longer controls behind it."""
+    own = [e.request for e in course(make()) if e.request.origin == "evolution"]
+    more = [e.request for e in course(make(repeats=4)) if e.request.origin == "evolution"]
+    assert own == more
+
+
+@pytest.mark.parametrize("stages", [(PROBE,), (PROBE, TRAIN, SCRATCH)])
+def test_where_every_probe_fails_nothing_is_trained_and_the_course_ends(stages: tuple[str, ...]) -> None:
+    plan = make()
+    evaluations = course(plan, failing(*stages))
+    groups = len(tiny_space().layouts[0,].names)
+    assert kinds(evaluations) == {(PROBE, "control:sensitivity"): 2 * groups, (PROBE, "evolution"): 30}
+    assert plan.chosen() is None
+
+
+def test_where_every_training_fails_nothing_is_chosen() -> None:
+    plan = make()
+    evaluations = course(plan, failing(TRAIN))
+    assert kinds(evaluations)[TRAIN, "evolution"] == 7
+    assert not any(e.request.origin == "control:chosen" for e in evaluations)
+    assert plan.chosen() is None
+
+
+def test_failures_here_and_there_change_no_lengths() -> None:
+    plan = make()
+    evaluations = course(plan, lambda r: failing(PROBE, TRAIN)(r) if r.number % 4 == 1 else well(r))
+    assert kinds(evaluations)[PROBE, "evolution"] == 30
+    assert kinds(evaluations)[TRAIN, "evolution"] == 7
+    failed = {e.request.genome.id for e in evaluations if e.request.stage == PROBE and not e.ok}
+    assert not failed & {
+        e.request.genome.id for e in evaluations if (e.request.stage, e.request.origin) == (TRAIN, "evolution")
+    }
+    assert plan.chosen() is not None
+
+
+def test_an_infeasible_measurement_is_never_trained() -> None:
+    def over(request: Request) -> Outcome:
+        outcome = well(request)
+        return replace(outcome, metrics={**outcome.metrics, "violation": 0.1 * (request.number % 2)})
+
+    evaluations = course(make(), over)
+    over_budget = {e.request.genome.id for e in evaluations if e.metrics["violation"] > 0 and e.request.stage == PROBE}
+    within = {e.request.genome.id for e in evaluations if e.metrics["violation"] == 0 and e.request.stage == PROBE}
+    trained = {e.request.genome.id for e in evaluations if (e.request.stage, e.request.origin) == (TRAIN, "evolution")}
+    assert trained <= within
+    assert not trained & (over_budget - within)
+
+
+def test_the_course_is_the_same_on_any_cluster() -> None:
+    class NoLog:
+        def append(self, evaluations: list[Evaluation]) -> None:
+            pass
+
+    def run(workers: int, seed: int) -> list[Request]:
+        plan = make()
+        durations = lognormal_durations(1.0, 60.0, seed)
+        cluster = SimulatedCluster(workers, lambda r: well(r).metrics, durations, 0.1, seed=1)
+        run_engine(plan, cluster, NoLog(), 8)
+        return [e.request for e in plan.committed]
+
+    first = run(1, 0)
+    assert run(5, 1) == first
+    assert run(100, 2) == first
