@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,9 @@ def search(
     settings = load_config(config, _overrides(set_, address, out))
     from search.run import run_search
 
-    _tell(run_search(settings, _view(quiet)), as_json)
+    with _apart_from_results():
+        result = run_search(settings, _view(quiet))
+    _tell(result, as_json)
 
 
 @app.command()
@@ -76,7 +79,9 @@ def resume(run: Run, address: Address = None, as_json: Json = False, quiet: Quie
     config = override(RunFolder(run).load_config(), _overrides(None, address, None))
     from search.run import run_search
 
-    _tell(run_search(config, _view(quiet)), as_json)
+    with _apart_from_results():
+        result = run_search(config, _view(quiet))
+    _tell(result, as_json)
 
 
 @app.command()
@@ -103,7 +108,8 @@ def inspect(
     from search.plan import course_counts
     from search.preflight import check
 
-    preflight = check(config)
+    with _apart_from_results():
+        preflight = check(config)
     inspection = Inspection(preflight, forecast(preflight, course_counts(preflight.space, plan_settings(config))))
     if as_json:
         _print_json(inspection.to_json())
@@ -155,7 +161,8 @@ def export(
     from search.exporting import Limits, export_candidate
 
     limits = Limits(max_params, max_macs, max_latency_ms, max_accuracy_drop, candidate)
-    exported = export_candidate(run, limits, format_, to, register, alias)
+    with _apart_from_results():
+        exported = export_candidate(run, limits, format_, to, register, alias)
     if as_json:
         _print_json(exported.to_json())
         return
@@ -279,6 +286,11 @@ def _fail(message: str, code: int) -> int:
 
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _apart_from_results() -> AbstractContextManager[Any]:
+    """What others print, such as Ray or a user's factory, goes to standard error: standard output is for results."""
+    return redirect_stdout(sys.stderr)
 
 
 def _overrides(set_: list[str] | None, address: str | None, out: Path | None) -> list[str]:

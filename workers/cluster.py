@@ -255,6 +255,8 @@ def _connect(settings: ClusterSettings) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray tells of every dead worker on standard output, also without logs of workers; here it is a row of the archive.
+    ray._private.worker._worker_logs_enabled = False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
     try:
         if settings.address is None:

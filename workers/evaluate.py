@@ -18,7 +18,7 @@ from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
 from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
-from workers.evaluation import FAILED, OK, SCRATCH, TRAIN, Outcome, Request
+from workers.evaluation import FAILED, OK, PROBE, SCRATCH, TRAIN, Outcome, Request
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
@@ -99,7 +99,8 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
     candidate = bench.foundation.build(request.genome)
     if request.stage == SCRATCH:
         candidate = replace(candidate, network=_fresh(candidate, bench, request))
-    network = place(candidate.network, bench.device)
+    # A probe takes the network as surgery leaves it: on the device of its trunk, its images decide the memory format.
+    network = candidate.network if request.stage == PROBE else place(candidate.network, bench.device)
     cost = space.cost(request.genome)
     params = sum(p.numel() for p in network.parameters())
     if params != cost.params:
@@ -117,7 +118,7 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
     metrics, embedding = probe(network, bench.data, bench.probe, len(bench.class_names))
     if bench.probe.latency:
         timed = measure_latency(
-            {"candidate": network},
+            {"candidate": place(network, bench.device)},
             bench.spec.shape,
             bench.probe.batch_size,
             bench.device,
