@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from math import inf, log
 
 from search.front import Point, front_indices
@@ -10,29 +10,64 @@ from search.strategies.objectives import probe_error
 from workers.evaluation import TRAIN, Evaluation
 
 
-def promote(probes: Sequence[Evaluation], promoted: Collection[str], count: int, cost: str) -> list[Evaluation]:
-    """The ``count`` most promising probes that were not promoted yet.
+class Promising:
+    """The probes that may yet be trained, out of however many there were: memory does not grow with the search.
 
-    By turns the least probe error, which finds the best network, and of the probes' front the one whose cost is
-    farthest from all promoted, which keeps the trained front wide. Infeasible and failed probes are never promoted.
+    Args:
+        most: promotions that will ever be asked for.
+        cost: second objective beside the probe error.
     """
-    sound = [p for p in probes if p.ok and p.metrics["violation"] <= 0]
-    fresh = {p.request.genome.id: p for p in sound if p.request.genome.id not in promoted}
-    taken = [log(p.metrics[cost]) for p in sound if p.request.genome.id in promoted]
-    by_error = sorted(fresh.values(), key=lambda p: (probe_error(p), p.metrics[cost], p.request.number))
-    points = [Point(0.0, (probe_error(p), float(p.metrics[cost]))) for p in by_error]
-    on_front = [by_error[i] for i in front_indices(points)]
-    chosen: dict[str, Evaluation] = {}
 
-    def take(following: Evaluation | None) -> None:
-        if following is not None and len(chosen) < count:
-            chosen[following.request.genome.id] = following
-            taken.append(log(following.metrics[cost]))
+    def __init__(self, most: int, cost: str) -> None:
+        self.cost = cost
+        self._most = most
+        self._probes: dict[str, Evaluation] = {}
+        self._promoted: set[str] = set()
 
-    while len(chosen) < min(count, len(fresh)):
-        take(next((p for p in by_error if p.request.genome.id not in chosen), None))
-        take(_widest_gap([p for p in on_front if p.request.genome.id not in chosen], taken, cost))
-    return list(chosen.values())
+    def add(self, probe: Evaluation) -> None:
+        """Note a probe; infeasible and failed ones are never promoted."""
+        if probe.ok and probe.metrics["violation"] <= 0:
+            self._probes[probe.request.genome.id] = probe  # a strategy may propose a genome twice
+            if len(self._probes) > 2 * (len(self._promoted) + self._most) + 256:
+                self._forget()
+
+    def promote(self, count: int) -> list[Evaluation]:
+        """The ``count`` most promising probes that were not promoted yet.
+
+        By turns the least probe error, which finds the best network, and of the probes' front the one whose cost is
+        farthest from all promoted, which keeps the trained front wide.
+        """
+        taken = [log(self._probes[name].metrics[self.cost]) for name in self._promoted]
+        chosen: list[Evaluation] = []
+
+        def take(following: Evaluation | None) -> None:
+            if following is not None and len(chosen) < count:
+                chosen.append(following)
+                taken.append(log(following.metrics[self.cost]))
+                self._promoted.add(following.request.genome.id)
+
+        while len(chosen) < count and len(self._promoted) < len(self._probes):
+            take(next(iter(self._fresh(self._by_error())), None))
+            take(_widest_gap(self._fresh(self._front()), taken, self.cost))
+        return chosen
+
+    def _fresh(self, probes: Iterable[Evaluation]) -> list[Evaluation]:
+        return [p for p in probes if p.request.genome.id not in self._promoted]
+
+    def _by_error(self) -> list[Evaluation]:
+        return sorted(self._probes.values(), key=lambda p: (probe_error(p), p.metrics[self.cost], p.request.number))
+
+    def _front(self) -> list[Evaluation]:
+        probes = list(self._probes.values())
+        points = [Point(0.0, (probe_error(p), float(p.metrics[self.cost]))) for p in probes]
+        return [probes[i] for i in front_indices(points)]
+
+    def _forget(self) -> None:
+        """Keep what a promotion can still reach: the front, and as many of least error as will ever be promoted."""
+        best = self._by_error()[: self._most]
+        promoted = [self._probes[name] for name in self._promoted]
+        kept = {p.request.genome.id for p in (*best, *self._front(), *promoted)}
+        self._probes = {name: p for name, p in self._probes.items() if name in kept}
 
 
 def _widest_gap(probes: Sequence[Evaluation], taken: Sequence[float], cost: str) -> Evaluation | None:

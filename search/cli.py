@@ -185,14 +185,12 @@ def sync(run: Run, as_json: Json = False) -> None:
     config, record = folder.load_config(), folder.load_record()
     metrics = final_metrics(folder.load_finals()) if folder.finished else None
     with folder.locked():
-        evaluations = list(Archive(folder.archive).evaluations())
-    added = project_all(config, record, evaluations, metrics)
+        archive = Archive(folder.archive)  # publishes what a killed driver left unpublished
+        added = project_all(config, record, archive.evaluations(), metrics)
     if as_json:
-        _print_json({"evaluations": len(evaluations), "logged": added})
+        _print_json({"evaluations": len(archive), "logged": added})
     else:
-        typer.echo(
-            f"{len(evaluations):,} evaluations in the archive, {added:,} runs were missing in MLflow, now logged"
-        )
+        typer.echo(f"{len(archive):,} evaluations in the archive, {added:,} runs were missing in MLflow, now logged")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
 import torch
 
 from search import choice
@@ -35,13 +36,15 @@ from search.report import (
     judge,
     write_report,
 )
+from search.report.scene import is_control
 from search.report.wording import plural
+from search.schema import evaluations_of
 from search.shipping import ship
 from spaces.foundation import Foundation
 from spaces.genome import Genome
 from workers.checkpoint import CandidateFile, save_candidate
 from workers.evaluate import weights_path
-from workers.evaluation import PROBE, Evaluation
+from workers.evaluation import OK, PROBE, Evaluation
 from workers.export import load_program
 from workers.finals import Final, FinalResult
 from workers.jobs import final_job
@@ -57,22 +60,23 @@ class Projector(Protocol):
 
 def conclude(run: Drive, foundation: Foundation, plan: SearchPlan, tracker: Projector) -> Finals:
     """Everything after the last commit; repeated as a whole where it was cut off."""
-    evaluations, chosen = plan.committed, plan.chosen()
-    front = choice.front(evaluations, run.config.search.cost)
+    trainings, chosen = plan.trainings, plan.chosen()
+    front = choice.front(trainings, run.config.search.cost)
     if chosen is not None and all(e.request.genome.id != chosen.request.genome.id for e in front):
         front.append(chosen)
     run.view.step(
         f"measuring {plural(len(front), 'network')} of the front: exported, proven the same, on the test split"
     )
-    measurements = _measure(run, foundation, front, evaluations)
+    measurements = _measure(run, foundation, front, trainings)
     left = tracker.close(deadline_s=60.0)
-    notes = _notes(left, run.folder, evaluations, chosen)
-    finals = _finals(run, foundation, front, chosen, measurements, evaluations, notes)
+    table = read_archive(run.folder.archive)
+    notes = _notes(left, run.folder, table, chosen)
+    finals = _finals(run, foundation, front, chosen, measurements, trainings, table, notes)
     if run.config.tracking.enabled:
         run.view.step("logging to MLflow, registering")
-        finals = ship(run, finals, evaluations, measurements.front)
+        finals = ship(run, finals, evaluations_of(table), measurements.front)
     run.view.step("writing the report")
-    write_report(read_archive(run.folder.archive), finals, run.folder.report)
+    write_report(table, finals, run.folder.report)
     return finals
 
 
@@ -93,11 +97,11 @@ class Measurements:
 
 
 def _measure(
-    run: Drive, foundation: Foundation, front: Sequence[Evaluation], evaluations: Sequence[Evaluation]
+    run: Drive, foundation: Foundation, front: Sequence[Evaluation], trainings: Sequence[Evaluation]
 ) -> Measurements:
     config, settings = run.config, run.settings
     onnx = "onnx" in config.export.formats
-    controls = [e for e in evaluations if e.ok and e.request.stage != PROBE and e.request.origin.startswith("control:")]
+    controls = [e for e in trainings if e.ok and is_control(e.request.origin)]
     items = [Final(_save_base(run, foundation), onnx=onnx)]
     items += [Final(weights_path(settings.folder, e.request), onnx=onnx) for e in front]
     items += [Final(weights_path(settings.folder, e.request), full=False) for e in controls]
@@ -134,14 +138,15 @@ def _finals(
     front: Sequence[Evaluation],
     chosen: Evaluation | None,
     measurements: Measurements,
-    evaluations: Sequence[Evaluation],
+    trainings: Sequence[Evaluation],
+    table: pa.Table,
     notes: tuple[str, ...],
 ) -> Finals:
     config, m = run.config, measurements
     cost = config.search.cost
-    again = _repeats("control:chosen", evaluations, m.repeats)
+    again = _repeats("control:chosen", trainings, m.repeats)
     chosen_test = tuple(r.test_accuracy for _, r in again)
-    controls = tuple(_controls(evaluations, m.repeats, foundation))
+    controls = tuple(_controls(trainings, m.repeats, foundation))
     return Finals(
         name=config.name,
         seed=config.seed,
@@ -160,7 +165,7 @@ def _finals(
         controls=controls,
         verdicts=tuple(judge(chosen_test, c.test, c.name) for c in controls) if chosen_test else (),
         hypervolume=_hypervolumes(front, m.front, m.base, cost),
-        ledger=_ledger(evaluations, run.record, controls, chosen_test, run.started),
+        ledger=_ledger(table, run.record, controls, chosen_test, run.started),
         environment=_environment(config),
         notes=notes,
         registered=run.record.registered,
@@ -213,18 +218,18 @@ def _latency(timing: Timing) -> Latency:
 
 
 def _repeats(
-    origin: str, evaluations: Iterable[Evaluation], repeats: dict[int, FinalResult]
+    origin: str, trainings: Iterable[Evaluation], repeats: dict[int, FinalResult]
 ) -> list[tuple[Evaluation, FinalResult]]:
     """Finished trainings of a control with their final measurements, by seed."""
-    found = [e for e in evaluations if e.request.origin == origin and e.request.number in repeats]
+    found = [e for e in trainings if e.request.origin == origin and e.request.number in repeats]
     return [(e, repeats[e.request.number]) for e in sorted(found, key=lambda e: e.request.repeat)]
 
 
 def _controls(
-    evaluations: Sequence[Evaluation], repeats: dict[int, FinalResult], foundation: Foundation
+    trainings: Sequence[Evaluation], repeats: dict[int, FinalResult], foundation: Foundation
 ) -> Iterable[Control]:
     for name, about in DESCRIPTIONS.items():
-        runs = _repeats(f"control:{name}", evaluations, repeats)
+        runs = _repeats(f"control:{name}", trainings, repeats)
         if runs:
             cost = foundation.space.cost(runs[0][0].request.genome)
             test = tuple(r.test_accuracy for _, r in runs)
@@ -246,36 +251,31 @@ def _hypervolumes(
 
 
 def _ledger(
-    evaluations: Sequence[Evaluation],
-    record: RunRecord,
-    controls: Sequence[Control],
-    chosen_test: Sequence[float],
-    started: float,
+    table: pa.Table, record: RunRecord, controls: Sequence[Control], chosen_test: Sequence[float], started: float
 ) -> Ledger:
-    own = [e for e in evaluations if not e.request.origin.startswith("control:")]
-    probes = [e for e in own if e.request.stage == PROBE]
-    trainings = [e for e in own if e.request.stage != PROBE]
-    spent = sum(e.outcome.seconds for e in own)
+    rows = table.select(["stage", "origin", "status", "reason", "seconds"]).to_pylist()
+    own = [r for r in rows if not is_control(r["origin"])]
+    probes = [r["seconds"] for r in own if r["stage"] == PROBE]
+    trainings = [r["seconds"] for r in own if r["stage"] != PROBE]
+    spent = sum(probes) + sum(trainings)
     uniform = next((c for c in controls if c.name == "uniform"), None)
     gain = math.nan
     if uniform is not None and chosen_test and spent > 0:
         gain = (sum(chosen_test) / len(chosen_test) - uniform.mean_test) / (spent / 3600)
     return Ledger(
         base_seconds=record.base_seconds,
-        probe_seconds=sum(e.outcome.seconds for e in probes),
-        training_seconds=sum(e.outcome.seconds for e in trainings),
-        control_seconds=sum(e.outcome.seconds for e in evaluations if e.request.origin.startswith("control:")),
+        probe_seconds=sum(probes),
+        training_seconds=sum(trainings),
+        control_seconds=sum(r["seconds"] for r in rows if is_control(r["origin"])),
         probes=len(probes),
         trainings=len(trainings),
-        failures=dict(Counter(e.outcome.reason for e in evaluations if not e.ok)),
+        failures=dict(Counter(r["reason"] for r in rows if r["status"] != OK)),
         gain_per_hour=gain,
         wall_seconds=time.time() - started,
     )
 
 
-def _notes(
-    left: int, folder: RunFolder, evaluations: Sequence[Evaluation], chosen: Evaluation | None
-) -> tuple[str, ...]:
+def _notes(left: int, folder: RunFolder, table: pa.Table, chosen: Evaluation | None) -> tuple[str, ...]:
     notes = []
     if left:
         notes.append(
@@ -283,6 +283,6 @@ def _notes(
         )
     if chosen is None:
         notes.append("No candidate was trained within the budget, so none was chosen.")
-    if any(e.outcome.reason == "worker_lost" for e in evaluations):
+    if "worker_lost" in table.column("reason").unique().to_pylist():
         notes.append("Some evaluations lost their worker more often than the limit allows; see the failures.")
     return tuple(notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -38,15 +37,15 @@ class Terminal:
         line = Text.assemble(("warning: ", "yellow"), wording.plain(text))
         self.console.print(line, soft_wrap=not self.console.is_terminal)
 
-    def searching(self, course: Course, past: Sequence[Evaluation]) -> None:
+    def searching(self, course: Course) -> None:
         self._progress = Progress(course)
-        for evaluation in past:
-            self._progress.hear(evaluation, 0, replayed=True)
-        if past:
-            self.step(f"{len(past):,} evaluations are in the archive already; going on from there")
         if self.console.is_terminal:
             self._live = Live(get_renderable=self._panel, console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
+
+    def replayed(self, evaluation: Evaluation) -> None:
+        assert self._progress is not None
+        self._progress.hear(evaluation, 0, replayed=True)
 
     def committed(self, evaluation: Evaluation, under_way: int) -> None:
         assert self._progress is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from search.choice import choose, promote
+from search.choice import Promising, choose
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
 from search.strategies import Strategy, make_strategy
 from spaces.budget import Budget
@@ -46,8 +46,12 @@ class SearchPlan:
         self.settings = settings
         self.base_accuracy = base_accuracy
         self.seed = seed
-        self._asked: list[Request] = []
-        self._told: list[Evaluation] = []
+        self.trainings: list[Evaluation] = []
+        """Committed trainings of all origins, in number order."""
+        self._asked = 0
+        self._told = 0
+        self._ladder: list[Evaluation] = []
+        self._promising: dict[str, Promising] = {}
         self._strategy: Strategy | None = None
         self._course = self._story()
 
@@ -55,23 +59,25 @@ class SearchPlan:
         """The next evaluation; see :class:`search.engine.Plan`."""
         request = next(self._course, WAIT)
         if request is not WAIT:
-            self._asked.append(request)
+            self._asked += 1
         return request
 
     def tell(self, evaluation: Evaluation) -> None:
         """Note a result; the strategy learns from what it asked for itself."""
-        self._told.append(evaluation)
+        self._told += 1
+        request = evaluation.request
+        if request.stage != PROBE:
+            self.trainings.append(evaluation)
+        elif request.origin == "control:sensitivity":
+            self._ladder.append(evaluation)
+        else:
+            self._promising[request.origin].add(evaluation)
         if self._strategy is not None and not evaluation.request.origin.startswith("control:"):
             self._strategy.tell(evaluation)
 
     def chosen(self) -> Evaluation | None:
         """The candidate to ship, as far as trainings have committed."""
-        return choose(self._told, self.settings.cost, self.base_accuracy, self.settings.max_drop)
-
-    @property
-    def committed(self) -> list[Evaluation]:
-        """What has been told, in number order."""
-        return list(self._told)
+        return choose(self.trainings, self.settings.cost, self.base_accuracy, self.settings.max_drop)
 
     def _story(self) -> Steps:
         s = self.settings
@@ -79,13 +85,12 @@ class SearchPlan:
             yield from self._probe_sensitivity()
         strategy = make_strategy(s.strategy, self.space, s.population, s.cost, self.seed, self._starting_individuals())
         self._strategy = strategy
-        promoted: set[str] = set()
+        promising = self._promising[s.strategy] = Promising(s.trainings, s.cost)
         for round_ in range(s.rounds):
             for _ in range(_share(s.probes, s.rounds, round_)):
-                yield self._next(PROBE, strategy.ask(len(self._asked)), s.strategy)
+                yield self._next(PROBE, strategy.ask(self._asked), s.strategy)
             yield from self._all_committed()
-            for probe in promote(self._results(s.strategy), promoted, _share(s.trainings, s.rounds, round_), s.cost):
-                promoted.add(probe.request.genome.id)
+            for probe in promising.promote(_share(s.trainings, s.rounds, round_)):
                 yield self._next(TRAIN, probe.request.genome, s.strategy)
         if s.controls:
             yield from self._run_controls()
@@ -123,29 +128,26 @@ class SearchPlan:
     def _random_search(self, size: Budget) -> Steps:
         s = self.settings
         within = replace(self.space, budget=size)
+        promising = self._promising["control:random"] = Promising(1, s.cost)
         for i in range(s.probes):
             yield self._next(PROBE, within.sample(numpy_generator(self.seed, "control:random", i)), "control:random")
         yield from self._all_committed()
-        for probe in promote(self._results("control:random"), set(), 1, s.cost):
+        for probe in promising.promote(1):
             for repeat in range(1, s.repeats + 1):
                 yield self._next(TRAIN, probe.request.genome, "control:random", repeat)
 
     def _sensitivity(self, budget: Budget) -> Genome:
         """The sensitivity-then-bisect genome within ``budget``, from the probes made at the start."""
         ladder = sensitivity_ladder(self.space, self.settings.sensitivity_levels)
-        accuracy = {e.request.genome.id: e.metrics["accuracy"] for e in self._results("control:sensitivity") if e.ok}
+        accuracy = {e.request.genome.id: e.metrics["accuracy"] for e in self._ladder if e.ok}
         curves = {(name, ratio): accuracy[g.id] for name, ratio, g in ladder if g.id in accuracy}
         return sensitivity_control(self.space, budget, curves, self.base_accuracy)
 
     def _next(self, stage: str, genome: Genome, origin: str, repeat: int = 0) -> Request:
-        return Request(len(self._asked), stage, genome, origin, repeat)
-
-    def _results(self, origin: str) -> list[Evaluation]:
-        """Committed probes of one origin."""
-        return [e for e in self._told if e.request.origin == origin and e.request.stage == PROBE]
+        return Request(self._asked, stage, genome, origin, repeat)
 
     def _all_committed(self) -> Steps:
-        while len(self._told) < len(self._asked):
+        while self._told < self._asked:
             yield WAIT
 
 

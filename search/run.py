@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +23,13 @@ from search.preflight import check
 from search.report import Finals, front_rows
 from search.run_tracking import background_tracker
 from search.view import Course, Quiet, View
+from search.window import default_window
 from spaces.foundation import Foundation
 from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import Evaluation
 from workers.jobs import base_job, evaluation_job, trunk_job
 from workers.tensors import load_tensors, save_tensors
-
-WINDOW_PER_WORKER = 16
-"""Evaluations asked for ahead of the last commit, per worker: keeps them busy (see benchmarks/determinism.py)."""
-
-LEAST_WINDOW = 64
-"""The window decides the course of a search: up to four workers share this one, and so give the same archive."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     settings = ClusterSettings(**config.cluster.model_dump(), retries=config.limits.retries)
     cluster = RayCluster(settings, time_limit(config))
     try:
-        window = config.search.window or max(LEAST_WINDOW, WINDOW_PER_WORKER * cluster.workers)
+        window = config.search.window or default_window(cluster.workers, config.search.probes)
         record = folder.start(config, preflight.space.hash, window)
         with folder.locked():
             finals = _search(Drive(preflight, folder, record, cluster, view), expected)
@@ -114,19 +109,22 @@ def _search(run: Drive, expected: Forecast) -> Finals:
     foundation, base_accuracy = _prepare(run)
     plan = SearchPlan(foundation.space, plan_settings(run.config), base_accuracy, run.config.seed)
     archive = Archive(run.folder.archive)
-    past = list(archive.evaluations())
     tracker = background_tracker(run.config, run.record, run.view)
-    for evaluation in past:
-        tracker.add(evaluation)
 
     def committed(evaluation: Evaluation, under_way: int) -> None:
         tracker.add(evaluation)
         run.view.committed(evaluation, under_way)
 
-    _announce(run, expected, base_accuracy, past)
+    def replayed() -> Iterator[Evaluation]:
+        for evaluation in archive.evaluations():
+            tracker.add(evaluation)
+            run.view.replayed(evaluation)
+            yield evaluation
+
+    run.view.searching(_course(run, expected, base_accuracy))
     run.cluster.use(evaluation_job, run.data, run.settings, foundation)
     try:
-        run_engine(plan, run.cluster, archive, run.record.window, run.config.limits.retries, past, committed)
+        run_engine(plan, run.cluster, archive, run.record.window, run.config.limits.retries, replayed(), committed)
     finally:
         archive.close()
         run.view.searched()
@@ -158,8 +156,8 @@ def _adopt_weights(run: Drive) -> None:
         save_tensors(path, tensors, {"role": "base"})
 
 
-def _announce(run: Drive, expected: Forecast, base_accuracy: float, past: Sequence[Evaluation]) -> None:
-    course = Course(
+def _course(run: Drive, expected: Forecast, base_accuracy: float) -> Course:
+    return Course(
         counts=expected.counts,
         seconds=expected.each,
         workers=run.cluster.workers,
@@ -167,4 +165,3 @@ def _announce(run: Drive, expected: Forecast, base_accuracy: float, past: Sequen
         base_cost=getattr(run.preflight.base, run.config.search.cost),
         base_accuracy=base_accuracy,
     )
-    run.view.searching(course, past)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -92,6 +93,12 @@ def to_row(evaluation: Evaluation, committed_at: float) -> dict[str, Any]:
         value = outcome.metrics.get(name)
         row[name] = None if value is None else int(value) if kind == pa.int64() else float(value)
     return row
+
+
+def evaluations_of(table: pa.Table) -> Iterator[Evaluation]:
+    """The evaluations in an archive's table, in its order, a batch at a time."""
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from map(from_row, batch.to_pylist())
 
 
 def from_row(row: dict[str, Any]) -> Evaluation:

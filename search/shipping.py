@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from workers.finals import FinalResult, pixels
 from workers.measure.sameness import Sameness
 
 
-def ship(run: Drive, finals: Finals, evaluations: Sequence[Evaluation], results: Mapping[str, FinalResult]) -> Finals:
+def ship(run: Drive, finals: Finals, evaluations: Iterable[Evaluation], results: Mapping[str, FinalResult]) -> Finals:
     """Register the chosen candidate, once per run, and close the run in MLflow; what stands in the way becomes a note.
 
     A registry that cannot be reached leaves the run complete: `niwaki export RUN --register` makes up for it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,8 +42,11 @@ class View(Protocol):
     def warn(self, text: str) -> None:
         """Something is amiss, and the search goes on; may be called from another thread."""
 
-    def searching(self, course: Course, past: Sequence[Evaluation]) -> None:
-        """Evaluations begin; ``past`` were committed by an earlier driver."""
+    def searching(self, course: Course) -> None:
+        """Evaluations begin."""
+
+    def replayed(self, evaluation: Evaluation) -> None:
+        """An evaluation was found in the archive: an earlier driver committed it."""
 
     def committed(self, evaluation: Evaluation, under_way: int) -> None:
         """An evaluation was committed; ``under_way`` are asked for and not committed."""
@@ -59,7 +62,9 @@ class Quiet:
 
     def warn(self, text: str) -> None: ...
 
-    def searching(self, course: Course, past: Sequence[Evaluation]) -> None: ...
+    def searching(self, course: Course) -> None: ...
+
+    def replayed(self, evaluation: Evaluation) -> None: ...
 
     def committed(self, evaluation: Evaluation, under_way: int) -> None: ...
 

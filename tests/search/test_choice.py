@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.choice import choose, front, promote, trained
+from search.choice import Promising, choose, front, trained
 from spaces.genome import Genome
 from workers.evaluation import FAILED, OK, PROBE, SCRATCH, TRAIN, Evaluation, Outcome, Request
 
@@ -31,19 +32,28 @@ def numbers(evaluations: list[Evaluation]) -> list[int]:
     return [e.request.number for e in evaluations]
 
 
+def promote(probes: list[Evaluation], count: int, earlier: int = 0) -> list[Evaluation]:
+    """The next ``count`` promotions, after ``earlier`` others."""
+    promising = Promising(count + earlier, "params")
+    for probe in probes:
+        promising.add(probe)
+    promising.promote(earlier)
+    return promising.promote(count)
+
+
 accuracies = st.sampled_from([0.1, 0.5, 0.5, 0.8, 0.9])
 probes = st.lists(st.tuples(accuracies, st.integers(1, 5), st.sampled_from([0.0, 0.0, 0.1])), max_size=20).map(
     lambda rows: [made(n, a, p, violation=v) for n, (a, p, v) in enumerate(rows)]
 )
 
 
-@given(probes, st.integers(0, 25), st.sets(st.integers(0, 19)))
+@given(probes, st.integers(0, 10), st.integers(0, 10))
 def test_promotion_fills_its_places_with_fresh_feasible_probes(
-    found: list[Evaluation], count: int, taken: set[int]
+    found: list[Evaluation], earlier: int, count: int
 ) -> None:
-    promoted = {e.request.genome.id for e in found if e.request.number in taken}
-    ready = [e for e in found if e.metrics["violation"] == 0 and e.request.number not in taken]
-    chosen = promote([*found, failed(900)], promoted, count, "params")
+    before = {e.request.number for e in promote(found, earlier)}
+    ready = [e for e in found if e.metrics["violation"] == 0 and e.request.number not in before]
+    chosen = promote([*found, failed(900)], count, earlier)
     assert len(chosen) == min(count, len(ready))
     assert set(numbers(chosen)) <= set(numbers(ready))
     assert len(set(numbers(chosen))) == len(chosen)
@@ -51,22 +61,40 @@ def test_promotion_fills_its_places_with_fresh_feasible_probes(
         assert chosen[0].metrics["accuracy"] == max(e.metrics["accuracy"] for e in ready)
 
 
+def test_forgetting_hopeless_probes_changes_no_promotion() -> None:
+    """Memory is bounded: after thousands of probes, the same are promoted as from all of them at once."""
+    rng = np.random.default_rng(0)
+    found = [made(n, float(rng.integers(0, 80)) / 100, float(rng.integers(1, 500))) for n in range(3000)]
+    bounded, everything = Promising(6, "params"), Promising(10_000, "params")
+    for place, probe in enumerate(found):
+        bounded.add(probe)
+        everything.add(probe)
+        if place % 1000 == 999:
+            assert numbers(bounded.promote(2)) == numbers(everything.promote(2))
+    assert len(bounded._probes) < 400 < len(everything._probes)
+
+
 def test_promotion_takes_the_best_and_a_spread_by_turns() -> None:
     found = [made(0, 0.90, 100), made(1, 0.89, 99), made(2, 0.88, 98), made(3, 0.2, 1), made(4, 0.6, 40)]
-    assert set(numbers(promote(found, set(), 2, "params"))) == {0, 3}
-    assert {0, 1} < set(numbers(promote(found, set(), 3, "params")))
+    assert numbers(promote(found, 4)) == [0, 3, 1, 4]
+
+
+def test_a_spread_is_told_from_all_promotions_so_far() -> None:
+    found = [made(0, 0.9, 100), made(1, 0.3, 1), made(2, 0.31, 1.1), made(3, 0.6, 12)]
+    assert numbers(promote(found, 2)) == [0, 1]
+    assert numbers(promote(found, 1, earlier=2)) == [3]
 
 
 def test_promotion_goes_by_the_refit_accuracy_where_there_is_one() -> None:
     found = [made(0, 0.9, 10, refit_accuracy=0.5), made(1, 0.1, 10, refit_accuracy=0.8)]
-    assert numbers(promote(found, set(), 1, "params")) == [1]
+    assert numbers(promote(found, 1)) == [1]
 
 
 def test_a_genome_probed_twice_is_promoted_once() -> None:
     first = made(0, 0.9, 10)
     again = Evaluation(Request(1, PROBE, first.request.genome, "evolution"), first.outcome)
-    assert numbers(promote([first, again, made(2, 0.8, 10)], set(), 2, "params")) == [1, 2]
-    assert numbers(promote([first, again], set(), 2, "params")) == [1]
+    assert numbers(promote([first, again, made(2, 0.8, 10)], 2)) == [1, 2]
+    assert numbers(promote([first, again], 2)) == [1]
 
 
 def test_trained_are_the_searchs_own_first_successes_within_budget() -> None:
