@@ -44,7 +44,7 @@ class Archive:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._published_at = 0.0
-        journals = _starts(folder, "journal", "jsonl")
+        journals = _starts(folder, "_journal", "jsonl")
         self._start = journals[-1] if journals else _end(folder)
         _check_sealed(folder, self._start)
         self._rows, sound = _read_journal(self._journal_path()) if journals else ([], 0)
@@ -131,7 +131,7 @@ def check_archive(folder: Path) -> None:
     Raises:
         ArchiveError: committed rows are damaged or missing, or another schema version wrote them.
     """
-    journals = _starts(folder, "journal", "jsonl")
+    journals = _starts(folder, "_journal", "jsonl")
     start = journals[-1] if journals else _end(folder)
     _check_sealed(folder, start)
     if not journals:
@@ -222,7 +222,8 @@ def _part_path(folder: Path, start: int) -> Path:
 
 
 def _journal_path(folder: Path, start: int) -> Path:
-    return folder / f"journal-{start:09d}.jsonl"
+    # Arrow, Spark and DuckDB skip what begins with an underscore: the folder stays readable as one Parquet data set.
+    return folder / f"_journal-{start:09d}.jsonl"
 
 
 def _starts(folder: Path, kind: str, ending: str) -> list[int]:

@@ -79,8 +79,8 @@ def run_json(folder: Path, *arguments: str | Path, path: Path | None = None) -> 
 
 def rows(run_folder: Path) -> int:
     """Evaluations that are durable by now."""
-    journals = list((run_folder / "archive").glob("*journal-*.jsonl"))
-    return sum(path.read_bytes().count(b"\n") for path in journals)
+    journals = list((run_folder / "archive").glob("_journal-*.jsonl"))
+    return sum(path.read_bytes().count(b'"number":') for path in journals)
 
 
 def wait_for_rows(process: subprocess.Popen[str], run_folder: Path, count: int) -> None:

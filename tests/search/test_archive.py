@@ -37,8 +37,16 @@ def numbers(archive: Archive) -> list[int]:
     return [e.request.number for e in archive.evaluations()]
 
 
+def test_the_folder_is_one_parquet_data_set(tmp_path: Path) -> None:
+    """What Arrow, pandas and others read when they are given the folder, journal and all."""
+    archive = Archive(tmp_path)
+    archive.append([made(0)])
+    archive.publish()
+    assert pq.read_table(tmp_path).num_rows == 1
+
+
 def journal(folder: Path) -> Path:
-    (path,) = folder.glob("journal-*")
+    (path,) = folder.glob("_journal-*")
     return path
 
 
@@ -97,7 +105,7 @@ def test_a_damaged_line_before_the_last_is_refused(tmp_path: Path, damage: bytes
     content = journal(tmp_path).read_bytes()
     middle = content.index(b"\n") + 40
     journal(tmp_path).write_bytes(content[:middle] + damage + content[middle + 1 :])
-    with pytest.raises(ArchiveError, match=r"journal-000000000\.jsonl: line 2 is damaged; restore the file"):
+    with pytest.raises(ArchiveError, match=r"_journal-000000000\.jsonl: line 2 is damaged; restore the file"):
         Archive(tmp_path)
     assert journal(tmp_path).stat().st_size == len(content), "a refused file is left as it is"
 
@@ -105,13 +113,13 @@ def test_a_damaged_line_before_the_last_is_refused(tmp_path: Path, damage: bytes
 def test_a_full_part_is_sealed(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     fill(archive, ROWS_PER_PART - 1, batch=341)
-    assert files(tmp_path)[0] == "journal-000000000.jsonl"
+    assert files(tmp_path)[0] == "_journal-000000000.jsonl"
     archive.append([made(ROWS_PER_PART - 1)])
-    assert files(tmp_path) == ["journal-000001024.jsonl", "part-000000000.parquet"]
+    assert files(tmp_path) == ["_journal-000001024.jsonl", "part-000000000.parquet"]
     fill(archive, 2 * ROWS_PER_PART + 100, batch=ROWS_PER_PART)
     archive.close()
     assert files(tmp_path) == [
-        "journal-000002048.jsonl",
+        "_journal-000002048.jsonl",
         "part-000000000.parquet",
         "part-000001024.parquet",
         "part-000002048.parquet",
@@ -137,7 +145,7 @@ def test_a_driver_that_dies_while_it_seals_loses_nothing(tmp_path: Path, monkeyp
         assert numbers(again) == list(range(ROWS_PER_PART)), step
         fill(again, ROWS_PER_PART + 5)
         again.close()
-        assert len(list(folder.glob("journal-*"))) == 1
+        assert len(list(folder.glob("_journal-*"))) == 1
         assert read_archive(folder)["number"].to_pylist() == list(range(ROWS_PER_PART + 5))
 
 
