@@ -146,7 +146,7 @@ class ObviousPipeline:
                 module.reset_running_stats()
                 module.momentum = None
         network.train()
-        for images in self._calibration.split(self._bench.probe.batch_size):
+        for images in self._calibration.split(self._bench.probe.batch_size):  # type: ignore[no-untyped-call]
             network(images)
 
     @torch.no_grad()
@@ -154,7 +154,8 @@ class ObviousPipeline:
         network.eval()
         size = self._bench.probe.batch_size
         labels = self._bench.data.validation.labels
-        logits = torch.cat([network(images) for images in self._validation.split(size)])
+        batches = self._validation.split(size)  # type: ignore[no-untyped-call]
+        logits = torch.cat([network(images) for images in batches])
         return float((logits.argmax(1) == labels).double().mean()), float(F.cross_entropy(logits, labels))
 
 

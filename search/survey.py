@@ -86,14 +86,28 @@ def take_survey(config: SearchConfig, spec: NetworkSpec, train: Images) -> Surve
         ConfigError: the network or a criterion cannot be used, hangs, or ends its process.
         CheckpointError: ``network.weights`` cannot be used.
     """
-    apart = any(":" in name for name in (config.network.name, *config.space.criteria))
     some = train.subset(np.arange(min(IMAGES, len(train))))
-    with closing(_open(apart, config, spec, some)) as source:
+    try:
+        return _take(config, spec, some, lightly=False)
+    except _Narrow:
+        return _take(config, spec, some, lightly=True)
+
+
+class _Narrow(RuntimeError):
+    """The base network works, and the trial of a narrower one took its process down."""
+
+
+def _take(config: SearchConfig, spec: NetworkSpec, images: Images, lightly: bool) -> Survey:
+    apart = any(":" in name for name in (config.network.name, *config.space.criteria))
+    vectors: tuple[Growth, ...] = ()
+    with closing(_open(apart, config, spec, images, lightly)) as source:
         try:
             vectors = source.receive(BUILD_SECONDS)
             layouts = {g: source.receive(TRACE_SECONDS) for g in vectors}
             base = source.receive(TRACE_SECONDS)
         except (TimeoutError, Lost) as error:
+            if vectors and not lightly:
+                raise _Narrow from None
             raise ConfigError(
                 f"network.name: {spec.name!r} could not be tried: {error}; look for endless loops and for what it "
                 "allocates"
@@ -129,11 +143,11 @@ class _Here:
         self._items.close()  # type: ignore[attr-defined]
 
 
-def _open(apart: bool, config: SearchConfig, spec: NetworkSpec, images: Images) -> _Source:
+def _open(apart: bool, config: SearchConfig, spec: NetworkSpec, images: Images, lightly: bool) -> _Source:
     if apart:
         seconds = min(TRIAL_SECONDS, config.limits.probe_seconds)
-        return Apart(_survey, config, spec, images, seconds)
-    return _Here(_survey(config, spec, images, None))
+        return Apart(_survey, config, spec, images, seconds, lightly)
+    return _Here(_survey(config, spec, images, None, lightly))
 
 
 def _paces(source: _Source) -> Iterator[Pace]:
@@ -151,7 +165,9 @@ def _mean(paces: list[Pace]) -> Pace:
     return Pace(sum(p.forward for p in paces) / len(paces), sum(p.step for p in paces) / len(paces))
 
 
-def _survey(config: SearchConfig, spec: NetworkSpec, images: Images, trial_seconds: float | None) -> Iterator[Any]:
+def _survey(
+    config: SearchConfig, spec: NetworkSpec, images: Images, trial_seconds: float | None, lightly: bool
+) -> Iterator[Any]:
     """The growths; a layout for each; the base network's pace; the paces of random candidates, None where one fails."""
     with torch_threads(config.cluster.threads):  # a driver shares its machine with workers
         network = base_network(spec, config.seed)
@@ -167,7 +183,7 @@ def _survey(config: SearchConfig, spec: NetworkSpec, images: Images, trial_secon
             guard = partial(_limits, trial_seconds, config.limits.memory_mb)
         for growth in vectors:
             grown = grow_structure(network, growth)
-            layouts[growth] = checked_layout(grown, spec.shape, config.network.keep, guard)
+            layouts[growth] = checked_layout(grown, spec.shape, config.network.keep, guard, lightly)
             yield layouts[growth]
         _try_criteria(config, network, layouts[vectors[0]], pixels, labels)
         try:

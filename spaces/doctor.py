@@ -43,17 +43,22 @@ class _Trials:
     layout: Layout
     shape: tuple[int, int, int]
     guard: Guard
+    lightly: bool
 
     def together(self, groups: Sequence[Group]) -> _Fault | None:
         """What goes wrong when ``groups`` are thinned together, all of them and every second one.
 
         Two groups that must stay of equal size would pass wherever they are thinned alike.
         """
+        if self.lightly:
+            return self._light(groups)
         fault = self._run(_thinned(groups)) or self._run(_thinned(groups[1::2]))
         return self._unless_only_narrow(fault, groups)
 
     def alone(self, group: Group) -> _Fault | None:
         """What goes wrong when ``group`` is thinned; to one channel too, since halves by count may fit by rounding."""
+        if self.lightly:
+            return self._light((group,))
         last = {group.name: np.array([group.size - 1])}
         fault = self._run(_thinned((group,))) or self._run(last)
         return self._unless_only_narrow(fault, (group,))
@@ -62,10 +67,14 @@ class _Trials:
         """A network that only crashes where it gets too narrow has sound groups: its narrow candidates fail alone."""
         if fault is None or not fault.crash:
             return fault
-        lightly = [{g.name: np.arange(1, g.size) for g in some} for some in (groups, groups[::2], groups[1::2])]
-        lightly.append({g.name: np.arange(g.size - 1) for g in groups})
-        lightly.append({g.name: np.arange(min(2, g.size - 1), g.size) for g in groups})  # one may fit by rounding
-        return fault if any(self._run(kept) for kept in lightly) else None
+        return fault if self._light(groups) else None
+
+    def _light(self, groups: Sequence[Group]) -> _Fault | None:
+        """What goes wrong when one or two channels are left out; one alone may fit by rounding."""
+        trials = [{g.name: np.arange(1, g.size) for g in some} for some in (groups, groups[::2], groups[1::2])]
+        trials.append({g.name: np.arange(g.size - 1) for g in groups})
+        trials.append({g.name: np.arange(min(2, g.size - 1), g.size) for g in groups})
+        return next(filter(None, map(self._run, trials)), None)
 
     @torch.no_grad()
     def _run(self, kept: Kept) -> _Fault | None:
@@ -93,12 +102,22 @@ class _Trials:
         return None
 
 
-def check_groups(network: nn.Module, layout: Layout, shape: tuple[int, int, int], guard: Guard = nullcontext) -> Layout:
+def check_groups(
+    network: nn.Module,
+    layout: Layout,
+    shape: tuple[int, int, int],
+    guard: Guard = nullcontext,
+    lightly: bool = False,
+) -> Layout:
     """``layout`` with the groups locked whose removal breaks or changes ``network``.
 
     Trials of many groups together pass for most networks; only where they fail are the groups tried one by one.
+
+    Args:
+        guard: put around each trial.
+        lightly: leave out no more than two channels of a group, where narrow networks would end this process.
     """
-    trials = _Trials(network, layout, shape, guard)
+    trials = _Trials(network, layout, shape, guard, lightly)
     if not layout.groups or trials.together(layout.groups) is None:
         return layout
     sound: list[Group] = []

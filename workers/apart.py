@@ -104,13 +104,15 @@ def serve(handle: int) -> None:
         with memory_limit(memory_mb):
             for item in work(*inputs):
                 writer.send((item, None))
+    except SystemExit as error:
+        os._exit(error.code if isinstance(error.code, int) else 1)
     except Exception as error:
         writer.send((None, _portable(error)))
     os._exit(0)
 
 
 def _die_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # nothing more is ever written: it returns when the other end is gone
     os._exit(1)
 
 

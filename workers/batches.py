@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,19 +24,21 @@ class Tensors:
         labels: int64 ``[N]``.
         mean: float32 ``[1, C, 1, 1]`` in [0, 255]; subtracted.
         scale: float32 ``[1, C, 1, 1]``; divided by.
+        memory_format: of batches, and of the networks that take them.
     """
 
     images: Tensor
     labels: Tensor
     mean: Tensor
     scale: Tensor
+    memory_format: torch.memory_format = torch.channels_last
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 images to float32 of zero mean and unit variance per channel (of the training split), channels last."""
-        return ((images.to(self.mean.dtype) - self.mean) / self.scale).contiguous(memory_format=torch.channels_last)
+        """uint8 images to float32, of zero mean and unit variance per channel in the training split."""
+        return ((images.to(self.mean.dtype) - self.mean) / self.scale).contiguous(memory_format=self.memory_format)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in order, normalised, with their labels: near-equal batches of 2/3 to 3/2 ``size``.
@@ -49,7 +52,7 @@ class Tensors:
 
     def first(self, count: int) -> Tensors:
         """The first ``count`` images (all where there are fewer)."""
-        return Tensors(self.images[:count], self.labels[:count], self.mean, self.scale)
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,33 @@ class TensorSplits:
     calibration: Tensors
 
 
-def place(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """``network`` on ``device``, in the memory format in which convolutions and pooling are fastest there.
+def place(network: nn.Module, images: Tensors) -> nn.Module:
+    """``network`` on the device of ``images`` and in their memory format."""
+    return network.to(device=images.labels.device, memory_format=images.memory_format)  # type: ignore[call-overload,no-any-return]
 
-    Channels last: on a CPU max pooling of small images takes a tenth of the time, on a GPU tensor cores want it.
+
+@torch.no_grad()
+def fastest_format(network: nn.Module, shape: tuple[int, int, int]) -> torch.memory_format:
+    """Channels last, unless ``network`` cannot take it: a ``view`` that flattens an image wants contiguous channels.
+
+    Channels last is faster: on a CPU max pooling of small images takes a tenth of the time, on a GPU tensor cores want
+    it.
     """
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    trial = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        trial(torch.zeros(2, *shape).contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
-def to_tensors(images: Images, mean: np.ndarray, std: np.ndarray, device: torch.device | str = "cpu") -> Tensors:
+def to_tensors(
+    images: Images,
+    mean: np.ndarray,
+    std: np.ndarray,
+    device: torch.device | str = "cpu",
+    memory_format: torch.memory_format = torch.channels_last,
+) -> Tensors:
     """A split on a device. ``mean`` and ``std`` are float32 ``[C]`` of the [0, 1] scale.
 
     On the CPU the images are a view of the given array: all workers of a node read the same shared memory.
@@ -82,4 +103,4 @@ def to_tensors(images: Images, mean: np.ndarray, std: np.ndarray, device: torch.
         # Arrays from the object store are read-only and torch cannot mark a tensor so; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         pixels, labels = torch.from_numpy(images.images), torch.from_numpy(images.labels)
-    return Tensors(pixels.to(device), labels.to(device), per_channel(mean), per_channel(std))
+    return Tensors(pixels.to(device), labels.to(device), per_channel(mean), per_channel(std), memory_format)

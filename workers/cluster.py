@@ -270,8 +270,8 @@ def _connect(settings: ClusterSettings) -> None:
         if settings.address is None:
             raise ClusterError(f"cluster: Ray does not start on this machine ({reason})") from error
         raise NoCluster(
-            f"cluster.address: no Ray cluster at {settings.address} ({reason}); check it with `ray status`, or leave it "
-            "out for a cluster on this machine"
+            f"cluster.address: no Ray cluster at {settings.address} ({reason}); check it with `ray status`, or leave "
+            "it out for a cluster on this machine"
         ) from error
 
 

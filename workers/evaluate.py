@@ -100,7 +100,7 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
     if request.stage == SCRATCH:
         candidate = replace(candidate, network=_fresh(candidate, bench, request))
     # A probe takes the network as surgery leaves it: on the device of its trunk, its images decide the memory format.
-    network = candidate.network if request.stage == PROBE else place(candidate.network, bench.device)
+    network = candidate.network if request.stage == PROBE else place(candidate.network, bench.data.train)
     cost = space.cost(request.genome)
     params = sum(p.numel() for p in network.parameters())
     if params != cost.params:
@@ -118,7 +118,7 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
     metrics, embedding = probe(network, bench.data, bench.probe, len(bench.class_names))
     if bench.probe.latency:
         timed = measure_latency(
-            {"candidate": place(network, bench.device)},
+            {"candidate": place(network, bench.data.train)},
             bench.spec.shape,
             bench.probe.batch_size,
             bench.device,
@@ -148,7 +148,7 @@ def _train(request: Request, bench: Bench, candidate: Candidate, seed: int) -> d
         "accuracy": measured.accuracy,
         "loss": measured.loss,
         "epochs": settings.epochs,
-        "same_reloaded": _largest_difference(network, place(reloaded, bench.device), images),
+        "same_reloaded": _largest_difference(network, place(reloaded, bench.data.train), images),
     }
 
 

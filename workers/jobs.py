@@ -15,13 +15,13 @@ from spaces.growth import Growth
 from spaces.layout import Layout
 from spaces.networks import NetworkSpec
 from spaces.randomness import numpy_generator
-from workers.batches import Tensors, TensorSplits, place, to_tensors
+from workers.batches import TensorSplits, fastest_format, place, to_tensors
 from workers.data import Images, Splits
 from workers.evaluate import Bench, evaluate
 from workers.evaluation import Outcome, Request
 from workers.finals import Final, FinalResult, measure_final
 from workers.measure.accuracy import measure_accuracy
-from workers.prepare import load_base, prepare_trunk, train_base
+from workers.prepare import base_network, load_base, prepare_trunk, train_base
 from workers.probe import ProbeSettings
 from workers.train import TrainSettings
 
@@ -80,7 +80,7 @@ def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth,
     order = numpy_generator(settings.seed, "scoring images").permutation(len(tensors.train))[: settings.scoring_images]
     index = torch.from_numpy(order).to(tensors.train.labels.device)
     train = tensors.train
-    scoring = Tensors(train.images[index], train.labels[index], train.mean, train.scale)
+    scoring = replace(train, images=train.images[index], labels=train.labels[index])
 
     def run(growth: Growth) -> Trunk:
         base = _base(settings, tensors)
@@ -99,8 +99,7 @@ def evaluation_job(data: VisibleData, settings: RunSettings, foundation: Foundat
 def make_bench(data: VisibleData, settings: RunSettings, foundation: Foundation) -> Bench:
     """All that evaluations share, on this process's device; also the way in from a notebook."""
     tensors = _tensors(data, settings)
-    device = tensors.train.labels.device
-    trunks = {g: replace(t, network=place(t.network, device)) for g, t in foundation.trunks.items()}
+    trunks = {g: replace(t, network=place(t.network, tensors.train)) for g, t in foundation.trunks.items()}
     return Bench(
         foundation=replace(foundation, trunks=trunks),
         data=tensors,
@@ -123,11 +122,12 @@ def _tensors(data: VisibleData, settings: RunSettings) -> TensorSplits:
     order = numpy_generator(settings.seed, "calibration images").permutation(len(data.train))
     calibration = data.train.subset(np.sort(order[: settings.probe_images]))
     splits = (data.train, data.validation, calibration)
-    return TensorSplits(*(to_tensors(split, data.mean, data.std, device) for split in splits))
+    memory_format = fastest_format(base_network(settings.spec, settings.seed), settings.spec.shape)
+    return TensorSplits(*(to_tensors(split, data.mean, data.std, device, memory_format) for split in splits))
 
 
 def _base(settings: RunSettings, tensors: TensorSplits) -> nn.Module:
-    return place(load_base(settings.spec, settings.seed, settings.base_weights), tensors.train.labels.device)
+    return place(load_base(settings.spec, settings.seed, settings.base_weights), tensors.train)
 
 
 def final_job(

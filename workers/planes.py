@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from workers.batches import Tensors
+
 LARGEST = 1 << 25
 """Most numbers (128 MB) in a convolution's input columns; above, the convolution is left to oneDNN."""
 
@@ -28,9 +30,11 @@ Measured on Inception networks of 8 to 128 channels and images of 8 to 32 pixels
 """
 
 
-def fast_forward(network: nn.Module, device: torch.device) -> contextlib.AbstractContextManager[object]:
+def fast_forward(network: nn.Module, images: Tensors) -> contextlib.AbstractContextManager[object]:
     """:class:`Planes` where they make ``network`` faster: few channels, plain convolutions, on a CPU; else nothing."""
-    return Planes() if device.type == "cpu" and _suits(network) else contextlib.nullcontext()
+    # A network that wants contiguous channels flattens images in a way that planes would break as well.
+    free = images.labels.device.type == "cpu" and images.memory_format == torch.channels_last
+    return Planes() if free and _suits(network) else contextlib.nullcontext()
 
 
 def _suits(network: nn.Module) -> bool:

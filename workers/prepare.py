@@ -39,7 +39,7 @@ def train_base(
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    network = place(base_network(spec, seed), data.train.labels.device)
+    network = place(base_network(spec, seed), data.train)
     checkpoint = path.with_suffix(".checkpoint")
     train(network, data.train, settings, seed_for(seed, "base"), checkpoint=checkpoint, after_epoch=after_epoch)
     save_tensors(path, network.state_dict(), {"role": "base"})
@@ -84,12 +84,16 @@ def prepare_trunk(
 
 
 def checked_layout(
-    network: nn.Module, shape: tuple[int, int, int], keep: Sequence[str], guard: Guard = nullcontext
+    network: nn.Module,
+    shape: tuple[int, int, int],
+    keep: Sequence[str],
+    guard: Guard = nullcontext,
+    lightly: bool = False,
 ) -> Layout:
     """The layout of ``network``, groups that surgery would break or change locked with the reason.
 
     Args:
-        guard: put around each trial of a narrower network.
+        guard, lightly: see :func:`spaces.doctor.check_groups`.
     """
     device = next(network.parameters()).device
-    return check_groups(network, make_layout(network, example_input(shape, device), keep), shape, guard)
+    return check_groups(network, make_layout(network, example_input(shape, device), keep), shape, guard, lightly)

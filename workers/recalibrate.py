@@ -28,7 +28,7 @@ def recalibrate(network: nn.Module, data: Tensors, batch_size: int) -> None:
         norm.momentum = None  # cumulative average: every batch counts the same
         norm.train()
     try:
-        with fast_forward(network, data.labels.device):
+        with fast_forward(network, data):
             for images, _ in data.batches(batch_size):
                 if len(images) > 1:
                     network(images)

@@ -94,7 +94,7 @@ def _train_epoch(
     generator = torch_generator(seed, "epoch", epoch)
     order = torch.randperm(len(data), generator=generator).to(data.labels.device)
     # A last batch of one image would give batch norm nothing to average over.
-    batches = [b for b in order.split(settings.batch_size) if len(b) > 1]
+    batches = [b for b in order.split(settings.batch_size) if len(b) > 1]  # type: ignore[no-untyped-call]
     total = settings.epochs * len(batches)
     network.train()
     running = torch.zeros((), device=data.labels.device)

@@ -57,7 +57,7 @@ REASONS = {"raises": "error", "diverges": "nan", "eats": "oom", "hangs": "timeou
 IN_TRAINING = {"raises in training": "error", "diverges in training": "nan"}
 
 
-def write_search(folder: Path, kinds: list[str], **search: int) -> Path:
+def write_search(folder: Path, kinds: list[str], budget: str = "1/2", **search: int) -> Path:
     """A search whose candidates fall into the traps of ``kinds`` by their width; only the base network is wide."""
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
@@ -69,7 +69,7 @@ def write_search(folder: Path, kinds: list[str], **search: int) -> Path:
         "network": {"name": "traps:build", "arguments": {"kinds": kinds}},
         "base_training": {"epochs": 1},
         "training": {"epochs": 1, "distillation": 0},
-        "budget": {"params": "1/2"},
+        "budget": {"params": budget},
         "space": {"criteria": ["l1"]},
         "search": {"strategy": "random", "probes": 16, "trainings": 6, "rounds": 1, **search},
         "controls": {"enabled": False},
@@ -90,7 +90,7 @@ class Finished:
     """What each row's candidate does."""
 
 
-def search(folder: Path, kinds: list[str], monkeypatch: pytest.MonkeyPatch, **settings: int) -> Finished:
+def search(folder: Path, kinds: list[str], monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Finished:
     config = write_search(folder, kinds, **settings)
     answer = run_json(folder, "search", config, path=folder / "elsewhere")
     table = archive(folder / "runs" / "trapped")
@@ -127,7 +127,8 @@ def test_each_failure_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("kind", ["raises", "raises in training"])
 def test_a_search_without_any_candidate_ends_well(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = search(tmp_path, [kind], monkeypatch, probes=6, trainings=2)
+    done = search(tmp_path, [kind], monkeypatch, budget="1/8", probes=6, trainings=2)
+    assert "sound" not in done.kinds
     failed = [row for row in done.table.to_pylist() if row["status"] == "failed"]
     assert {(row["stage"], row["reason"]) for row in failed} == {(PROBE if kind == "raises" else TRAIN, "error")}
     assert done.answer["chosen"] is None

@@ -25,11 +25,12 @@ class Net(nn.Module):
         self.right = nn.Sequential(nn.Conv2d(3, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.join = nn.Conv2d(2 * width, 2 * width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(2 * width)
-        self.head = nn.Linear(2 * width, classes)
+        self.head = nn.Linear(2 * width * 16, classes)
 
     def forward(self, x):
         both = torch.cat([self.left(x), self.right(x)], 1)
-        return self.head(torch.relu(self.norm(self.join(both)) + both).mean((2, 3)))
+        both = torch.relu(self.norm(self.join(both)) + both)
+        return self.head(nn.functional.adaptive_avg_pool2d(both, 4).view(len(x), -1))
 
 def build(classes, width=12):
     return Net(classes, width)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spaces.networks import NetworkSpec, build_network
-from workers.batches import place
+from workers.batches import Tensors, place
 from workers.planes import Planes, fast_forward
 
 CPU = torch.device("cpu")
@@ -188,11 +188,15 @@ def test_statistics_survive_an_interrupted_pass_and_later_passes_see_new_weights
 
 
 def test_only_narrow_networks_of_plain_convolutions_are_run_on_planes() -> None:
-    def planes(network: nn.Module, device: str = "cpu") -> bool:
-        return isinstance(fast_forward(network, torch.device(device)), Planes)
+    def planes(
+        network: nn.Module, device: str = "cpu", memory_format: torch.memory_format = torch.channels_last
+    ) -> bool:
+        labels, nothing = torch.zeros(1, device=device), torch.zeros(0)
+        return isinstance(fast_forward(network, Tensors(nothing, labels, nothing, nothing, memory_format)), Planes)
 
     assert planes(nn.Conv2d(10, 10, 3, padding=1))
-    assert not planes(nn.Conv2d(10, 10, 3, padding=1), "cuda")
+    assert not planes(nn.Conv2d(10, 10, 3, padding=1), "meta")
+    assert not planes(nn.Conv2d(10, 10, 3, padding=1), memory_format=torch.contiguous_format)
     assert not planes(nn.Conv2d(12, 12, 3, padding=1))
     assert not planes(nn.Conv2d(4, 4, 3, padding=1, stride=2))
     assert not planes(nn.Conv2d(4, 4, 3, padding=1, groups=4))

@@ -31,7 +31,7 @@ def make_data(count: int = 50) -> Tensors:
 
 def make_network() -> nn.Module:
     spec = NetworkSpec("inception", SHAPE, CLASSES, {"stem": 4, "widths": [8, 12], "modules": [1, 1]})
-    return place(build_network(spec, torch.Generator().manual_seed(1)), "cpu")
+    return place(build_network(spec, torch.Generator().manual_seed(1)), make_data())
 
 
 def soft_labels(count: int = 50) -> Tensor:

@@ -32,7 +32,7 @@ def measure_accuracy(network: nn.Module, data: Tensors, batch_size: int = 256) -
 def predict(network: nn.Module, data: Tensors, batch_size: int = 256) -> Tensor:
     """Logits of ``network`` in eval mode on all of ``data``: float32 ``[N, K]``."""
     network.eval()
-    with fast_forward(network, data.labels.device):
+    with fast_forward(network, data):
         return torch.cat([network(images).float() for images, _ in data.batches(batch_size)])
 
 
