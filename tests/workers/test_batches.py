@@ -16,7 +16,7 @@ class Flattening(nn.Module):
 
     def __init__(self, flatten: bool) -> None:
         super().__init__()
-        self.convolution, self.linear, self.flatten = nn.Conv2d(2, 3, 3, padding=1), nn.Linear(3 * 16, 4), flatten
+        self.convolution, self.linear, self.flatten = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3 * 16, 4), flatten
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convolution(x)
@@ -27,11 +27,11 @@ class Flattening(nn.Module):
 @pytest.mark.parametrize("flatten", [True, False])
 def test_a_network_gets_batches_that_it_can_take(flatten: bool) -> None:
     network = Flattening(flatten)
-    memory_format = fastest_format(network, (2, 4, 4))
+    memory_format = fastest_format(network, (3, 4, 4))
     assert memory_format == (torch.channels_last if flatten else torch.contiguous_format)
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 2, 4, 4), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
     images = Images(pixels, np.zeros(5, np.int64), ("only",))
-    tensors = to_tensors(images, np.zeros(2), np.ones(2), memory_format=memory_format)
+    tensors = to_tensors(images, np.zeros(3), np.ones(3), memory_format=memory_format)
     expected = network(torch.from_numpy(pixels) / 255)
     for part in (tensors, tensors.first(4)):
         batch, _ = next(part.batches(8))
@@ -41,6 +41,6 @@ def test_a_network_gets_batches_that_it_can_take(flatten: bool) -> None:
 
 def test_trying_a_format_leaves_the_network_as_it_was() -> None:
     network = Flattening(True).train()
-    fastest_format(network, (2, 4, 4))
+    fastest_format(network, (3, 4, 4))
     assert network.training
     assert network.convolution.weight.is_contiguous()

@@ -56,7 +56,7 @@ def test_a_saved_candidate_is_the_one_that_was_measured(bench: Bench, stage: str
     network, about = load_candidate(path)
     assert about.genome == request.genome.text
     assert about.class_names == ("dark", "grey", "light")
-    measured = measure_accuracy(place(network, "cpu"), bench.data.validation)
+    measured = measure_accuracy(place(network, bench.data.train), bench.data.validation)
     assert measured.accuracy == outcome.metrics["accuracy"]
     assert measured.loss == outcome.metrics["loss"]
     assert outcome.metrics["same_reloaded"] == 0.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spaces.networks import NetworkSpec, build_network
-from workers.batches import Tensors, place
+from workers.batches import Tensors
 from workers.planes import Planes, fast_forward
 
 CPU = torch.device("cpu")
@@ -154,7 +154,7 @@ class Odd(nn.Module):
 def test_any_network(training: bool) -> None:
     torch.manual_seed(0)
     spec = NetworkSpec("inception", (2, 9, 8), 3, {"stem": 5, "widths": [9, 17, 8], "modules": [2, 1, 1]})
-    for network in (place(build_network(spec), "cpu"), Odd()):
+    for network in (build_network(spec).to(memory_format=torch.channels_last), Odd()):
         network.train(training)
         twin = copy.deepcopy(network)
         x = torch.randn(7, 2, 9, 8)

@@ -35,7 +35,7 @@ def request_of(bench: Bench, seed: int) -> Request:
 @pytest.mark.parametrize("seed", range(4))
 def test_metrics_are_those_of_the_recalibrated_network(bench: Bench, seed: int) -> None:
     genome = request_of(bench, seed).genome
-    network = place(bench.foundation.build(genome).network, "cpu")
+    network = place(bench.foundation.build(genome).network, bench.data.train)
     twin = copy.deepcopy(network)
     metrics, embedding = probe(network, bench.data, bench.probe, 3)
     recalibrate(twin, bench.data.calibration, bench.probe.batch_size)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spaces.networks import NetworkSpec, build_network
-from workers.batches import Tensors, place
+from workers.batches import Tensors
 from workers.recalibrate import recalibrate
 
 SHAPE = (1, 6, 6)
@@ -32,7 +32,7 @@ def make_network(name: str = "narrow") -> nn.Module:
             for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
                 assert isinstance(tensor, Tensor)
                 tensor.copy_(0.5 + torch.rand(len(tensor), generator=generator))
-    return place(network, "cpu")
+    return network.to(memory_format=torch.channels_last)
 
 
 def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
