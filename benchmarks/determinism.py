@@ -4,8 +4,8 @@
 
 Three parts, on a simulated cluster with log-normal durations (mean 60 virtual seconds) and 2% lost workers:
 
-- utilisation: the busy share of 16 and of 1,000 workers by window, a multiple of the workers, with and without a time
-  limit on evaluations. Evaluations of nothing, so it takes no learning.
+- utilisation: the busy share of 16 and of 1,000 workers by window, a multiple of the workers or the default, with and
+  without a time limit on evaluations. Evaluations of nothing, so it takes no learning.
 - hypervolume: of the same evolution driven freely (told on arrival), in generations, and through reorder buffers of
   several windows, at a quarter, a half and all of the time in which workers that are never idle would be done, and
   after the last evaluation. Paired by seed. The problem is synthetic, over a real search space: its numbers compare
@@ -36,6 +36,7 @@ from scipy.stats import wilcoxon
 from search.engine import run_engine
 from search.front import Point, dominates, hypervolume, normalised
 from search.strategies import make_strategy
+from search.window import default_window
 from spaces.genome import Genome
 from spaces.layout import make_layout
 from spaces.networks import NetworkSpec, build_network
@@ -272,14 +273,14 @@ class Pooled:
 _METRICS: Mapping[str, float] = {"accuracy": 0.5, "params": 1}
 
 
-def drive(workers: int, multiple: int, count: int, sigma: float, limit: float = math.inf) -> SimulatedCluster:
-    """Run trivial probes through engine and simulation with a window of ``multiple × workers``.
+def drive(workers: int, window: int, count: int, sigma: float, limit: float = math.inf) -> SimulatedCluster:
+    """Run trivial probes through engine and simulation.
 
     ``limit`` ends attempts after so many virtual seconds.
     """
     free = lognormal_durations(sigma, MEAN, 0)
     cluster = SimulatedCluster(workers, lambda _: _METRICS, lambda r, a: min(free(r, a), limit), LOSSES)
-    run_engine(Pooled(count), cluster, NoLog(), multiple * workers, RETRIES)
+    run_engine(Pooled(count), cluster, NoLog(), window, RETRIES)
     return cluster
 
 
@@ -290,12 +291,17 @@ def utilisation_table(sizes: Sequence[int], waves: int, least: int) -> Table:
     table.add_column("durations")
     for multiple in MULTIPLES:
         table.add_column(f"{multiple} ×", justify="right")
+    table.add_column("default", justify="right")
     kinds = (("σ 1", 1.0, math.inf), ("σ 1, stopped at 10 × mean", 1.0, 10 * MEAN), ("σ 0.5", 0.5, math.inf))
     for workers in sizes:
         for name, sigma, limit in kinds:
             count = max(waves * workers, least)
-            shares = [drive(workers, m, count, sigma, limit).utilisation(drain=False) for m in MULTIPLES]
-            table.add_row(str(workers), name, *(f"[bold]{s:.3f}[/]" if s >= 0.9 else f"{s:.3f}" for s in shares))
+            default = default_window(workers, count)
+            windows = [*(m * workers for m in MULTIPLES), default]
+            shares = [drive(workers, w, count, sigma, limit).utilisation(drain=False) for w in windows]
+            cells = [f"[bold]{s:.3f}[/]" if s >= 0.9 else f"{s:.3f}" for s in shares]
+            cells[-1] += f" ({default / workers:.0f} ×)"
+            table.add_row(str(workers), name, *cells)
     return table
 
 
@@ -303,7 +309,7 @@ def day_table(workers: int, hours: float) -> Table:
     """A day of a large cluster, in real seconds; attempts are stopped at ten times the mean."""
     count = int(workers * hours * 3600 / MEAN)
     began, began_cpu = time.perf_counter(), time.process_time()
-    cluster = drive(workers, 16, count, SIGMA, 10 * MEAN)
+    cluster = drive(workers, default_window(workers, count), count, SIGMA, 10 * MEAN)
     seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     table = Table(title=f"{workers:,} workers for {hours:g} hours: engine and simulation alone")
     for name in ("evaluations", "virtual hours", "busy", "real seconds", "CPU seconds", "CPU µs per evaluation"):

@@ -13,8 +13,8 @@ def default_window(workers: int, probes: int) -> int:
 
     Commits wait for the slowest of what was asked before, and the longest of n heavy-tailed durations grows with
     log n: ``4·log₂(workers)`` per worker keeps 16 to 1,000 workers over 90% busy (benchmarks/determinism.py). A
-    strategy that is asked far ahead knows little, so a short search keeps to an eighth of its probes, at the cost of
+    strategy that is asked far ahead knows little, so a short search keeps to a fifth of its probes, at the cost of
     idle workers, though never below four a worker.
     """
     busy = ceil(4 * workers * log2(workers)) if workers > 1 else 1
-    return max(LEAST, min(busy, max(4 * workers, probes // 8)))
+    return max(LEAST, min(busy, max(4 * workers, probes // 5)))

@@ -656,17 +656,17 @@ def cut(path: Path) -> None:
 
 
 def first_journal_line(run: Path) -> None:
-    (journal,) = (run / "archive").glob("journal-*")
+    (journal,) = (run / "archive").glob("*journal-*")
     journal.write_bytes(b"00000000 {}\n" + journal.read_bytes())
 
 
 def without_journal_rows(run: Path) -> None:
-    (journal,) = (run / "archive").glob("journal-*")
+    (journal,) = (run / "archive").glob("*journal-*")
     journal.write_bytes(b"")
 
 
 def without_journal(run: Path) -> None:
-    (journal,) = (run / "archive").glob("journal-*")
+    (journal,) = (run / "archive").glob("*journal-*")
     journal.unlink()
     flip_byte(next((run / "archive").glob("part-*")))
 
@@ -693,8 +693,8 @@ RESUMED: dict[str, tuple[Setup, str]] = {
     ),
     "half a configuration": (lambda run: (run / "config.yaml").write_text("name: tiny\ndata:"), "config.yaml: data: "),
     "another space": (edit_record(space="0" * 16), "tiny: the search space is not the one"),
-    "a damaged journal": (first_journal_line, "journal-000000000.jsonl: line 1 is damaged"),
-    "a journal that lost its rows": (without_journal_rows, "journal-000000000.jsonl: damaged: it holds 0 rows"),
+    "a damaged journal": (first_journal_line, "_journal-000000000.jsonl: line 1 is damaged"),
+    "a journal that lost its rows": (without_journal_rows, "_journal-000000000.jsonl: damaged: it holds 0 rows"),
     "a damaged part": (without_journal, "part-000000000.parquet: damaged"),
 }
 

@@ -17,4 +17,4 @@ def test_long_searches_keep_many_workers_busy() -> None:
 
 def test_short_searches_keep_their_strategy_informed() -> None:
     assert default_window(16, 240) == 64
-    assert default_window(16, 1_024) == 128
+    assert default_window(16, 1_000) == 200
