@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -349,13 +350,25 @@ def _tell(result: Result, as_json: bool) -> None:
 def _next_steps(config: SearchConfig, path: Path, finals: Finals) -> list[str]:
     from search.tracking import find_store
 
+    niwaki, mlflow = _command("niwaki"), _command("mlflow")
     lines = [f"open the report      {path / 'report' / 'report.html'}"]
-    if config.tracking.enabled:
-        lines.append(
-            f"browse the runs      mlflow ui --backend-store-uri {find_store(config.out, config.tracking.uri).shown}"
-        )
+    if finals.chosen:
+        files = [path / "weights" / (finals.chosen + suffix) for suffix in (".onnx", ".pt2")]
+        lines.append(f"exported             {' and '.join(str(file) for file in files if file.exists())}")
     if finals.registered:
-        lines.append(f'load the network     mlflow.pytorch.load_model("{finals.registered}")')
-    lines.append(f"take another one     niwaki export {path} --max-params N --format onnx")
-    lines.append("search on your own   niwaki inspect MODEL DATA, then copy examples/digits.yaml")
+        lines.append(f'registered           mlflow.pytorch.load_model("{finals.registered}")')
+    if config.tracking.enabled:
+        store = find_store(config.out, config.tracking.uri)
+        lines.append(f"browse the runs      {mlflow} ui --backend-store-uri {store.shown}")
+    lines.append(f"take another one     {niwaki} export {path} --max-params N --format onnx")
+    lines.append(f"search on your own   {niwaki} inspect MODEL DATA, then change a copy of examples/digits.yaml")
     return lines
+
+
+def _command(name: str) -> str:
+    """``name`` as it can be typed here: by its path, where the user came by the path."""
+    folder = os.path.dirname(sys.argv[0])
+    on_path = shutil.which("niwaki")
+    if not folder or (on_path and os.path.samefile(on_path, sys.argv[0])):
+        return name
+    return os.path.join(os.path.relpath(folder), name)

@@ -6,9 +6,10 @@ trained further, so the candidate's safetensors file and its ONNX form travel in
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,8 @@ def _log(
     images = example.detach().cpu().numpy()
     before = client.get_run(run_id).info
     # log_model wants an active run, and re-opens and closes it: what the run's end said is put back after.
-    with mlflow.start_run(run_id=run_id, nested=True):
+    # What it prints on the way ("Successfully registered …") is not for our users, and has no switch.
+    with mlflow.start_run(run_id=run_id, nested=True), redirect_stderr(io.StringIO()):
         info = mlflow.pytorch.log_model(
             deployed,
             name="model",
