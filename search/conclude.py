@@ -70,7 +70,7 @@ def conclude(run: Drive, foundation: Foundation, plan: SearchPlan, tracker: Proj
     measurements = _measure(run, foundation, front, trainings)
     left = tracker.close(deadline_s=60.0)
     table = read_archive(run.folder.archive)
-    notes = _notes(left, run.folder, table, chosen)
+    notes = _notes(left, run.folder, table, chosen, measurements)
     finals = _finals(run, foundation, front, chosen, measurements, trainings, table, notes)
     if run.config.tracking.enabled:
         run.view.step("logging to MLflow, registering")
@@ -113,7 +113,9 @@ def _measure(
     repeats = {e.request.number: r for e, r in zip(controls, results[len(front) :], strict=True)}
     programs = {"base": base.program, **{name: r.program for name, r in by_candidate.items()}}
     modules = {name: load_program(path).module() for name, path in programs.items() if path is not None}
-    latency = measure_latency(modules, settings.spec.shape, 1, "cpu", threads=config.cluster.threads)
+    latency = {}
+    if "base" in modules:
+        latency = measure_latency(modules, settings.spec.shape, 1, "cpu", threads=config.cluster.threads)
     return Measurements(base, by_candidate, repeats, latency)
 
 
@@ -275,12 +277,18 @@ def _ledger(
     )
 
 
-def _notes(left: int, folder: RunFolder, table: pa.Table, chosen: Evaluation | None) -> tuple[str, ...]:
+def _notes(
+    left: int, folder: RunFolder, table: pa.Table, chosen: Evaluation | None, measurements: Measurements
+) -> tuple[str, ...]:
     notes = []
     if left:
         notes.append(
             f"MLflow did not answer: {left} evaluations are not logged; `niwaki sync {folder.path}` catches up."
         )
+    problems = {r.problem: name for name, r in measurements.front.items() if r.problem}
+    notes += [
+        f"{name} could not be exported, and was measured as it is: {problem}" for problem, name in problems.items()
+    ]
     if chosen is None:
         notes.append("No candidate was trained within the budget, so none was chosen.")
     if "worker_lost" in table.column("reason").unique().to_pylist():

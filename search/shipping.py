@@ -27,19 +27,28 @@ def ship(run: Drive, finals: Finals, evaluations: Iterable[Evaluation], results:
 
     A registry that cannot be reached leaves the run complete: `niwaki export RUN --register` makes up for it.
     """
+    if finals.chosen is not None and run.record.registered is None:
+        finals = _register(run, finals, results[finals.chosen])
     try:
-        if finals.chosen is not None and run.record.registered is None:
-            result = results[finals.chosen]
-            assert result.sameness is not None
-            files = [run.folder.weights / f"{finals.chosen}.safetensors", *filter(None, [result.onnx])]
-            images = pixels(run.preflight.splits.validation.subset(np.arange(8)))
-            model = register_candidate(run.config, run.record, finals, files, result.sameness, images)
-            run.note(registered=model.uri)
         project_all(run.config, run.record, evaluations, final_metrics(finals))
-    except (RegistryRefused, TrackingError) as error:
-        run.view.warn(f"not registered: {error}" if run.record.registered is None else str(error))
+    except TrackingError as error:
+        run.view.warn(str(error))
         finals = replace(finals, notes=(*finals.notes, str(error)))
     return replace(finals, registered=run.record.registered)
+
+
+def _register(run: Drive, finals: Finals, result: FinalResult) -> Finals:
+    try:
+        if result.sameness is None:
+            raise RegistryRefused(f"{finals.chosen} could not be exported")
+        files = [run.folder.weights / f"{finals.chosen}.safetensors", *filter(None, [result.onnx])]
+        images = pixels(run.preflight.splits.validation.subset(np.arange(8)))
+        model = register_candidate(run.config, run.record, finals, files, result.sameness, images)
+    except (RegistryRefused, TrackingError) as error:
+        run.view.warn(f"not registered: {error}")
+        return replace(finals, notes=(*finals.notes, f"Not registered: {error}"))
+    run.note(registered=model.uri)
+    return finals
 
 
 def final_metrics(finals: Finals) -> dict[str, float]:

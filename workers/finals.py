@@ -5,7 +5,7 @@ Only here is the test split looked at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import nn
 from spaces.foundation import Foundation
 from spaces.genome import Genome
 from spaces.surgery import expand
-from workers.checkpoint import Deployed, load_candidate
+from workers.checkpoint import CandidateFile, Deployed, load_candidate
 from workers.data import Images
-from workers.export import count_program, export_onnx, export_program, run_program
+from workers.export import ExportError, count_program, export_onnx, export_program, run_program
 from workers.measure.sameness import Sameness, prove_sameness
 
 SAMPLES = 64
@@ -41,10 +41,11 @@ class FinalResult:
     """A candidate's final measurements.
 
     Attributes:
-        params, macs: of the exported program.
+        params, macs: of the exported program; of the network, where it could not be exported.
         bytes: of its float32 parameters and buffers.
         program, onnx: the exported files.
         widths: kept channels per group.
+        problem: why there are no exports although they were asked for.
     """
 
     params: int
@@ -56,6 +57,7 @@ class FinalResult:
     program: Path | None = None
     onnx: Path | None = None
     widths: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
 
 
 def measure_final(
@@ -68,21 +70,22 @@ def measure_final(
 
     Raises:
         CheckpointError: the weights cannot be loaded.
-        ExportError: the network cannot be exported.
     """
     network, about = load_candidate(item.weights, factories)
     deployed = Deployed(network, about.mean, about.std).eval()
     size = sum(4 * t.numel() for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked"))
     if not item.full:
-        params = sum(p.numel() for p in network.parameters())
-        scores = [accuracy_of(deployed, images) for images in (validation, test)]
-        return FinalResult(params, 0, size, scores[0], scores[1], widths=dict(about.widths))
+        return _unexported(deployed, about, foundation, size, validation, test)
     program = item.weights.with_suffix(".pt2")
     onnx = item.weights.with_suffix(".onnx") if item.onnx else None
     samples = pixels(validation)[:SAMPLES]
-    export_program(deployed, samples[:2], program)
-    if onnx is not None:
-        export_onnx(deployed, samples[:2], onnx)
+    try:
+        export_program(deployed, samples[:2], program)
+        if onnx is not None:
+            export_onnx(deployed, samples[:2], onnx)
+    except ExportError as error:
+        # Hours of search lie behind: its other results are worth having.
+        return replace(_unexported(deployed, about, foundation, size, validation, test), problem=str(error))
     sameness = prove_sameness(
         network, _masked_twin(network, about.genome, foundation), item.weights, onnx, program, samples, factories
     )
@@ -98,6 +101,17 @@ def measure_final(
         onnx=onnx,
         widths=dict(about.widths),
     )
+
+
+def _unexported(
+    deployed: Deployed, about: CandidateFile, foundation: Foundation, size: int, validation: Images, test: Images
+) -> FinalResult:
+    """Measurements of the network itself."""
+    layout = foundation.trunks[about.growth or min(foundation.trunks)].layout
+    cost = layout.cost(np.array([about.widths.get(group.name, group.size) for group in layout.groups]))
+    params = sum(p.numel() for p in deployed.network.parameters())
+    scores = [accuracy_of(deployed, images) for images in (validation, test)]
+    return FinalResult(params, cost.macs, size, scores[0], scores[1], widths=dict(about.widths))
 
 
 def pixels(images: Images) -> torch.Tensor:
