@@ -171,8 +171,8 @@ class BudgetConfig(Section):
 class SearchSettings(Section):
     """What is tried, and how much of it."""
 
-    strategy: Literal["evolution", "random", "optuna-tpe", "optuna-nsga2"] = Field(
-        "evolution", description="proposes genomes"
+    strategy: str = Field(
+        "evolution", description="proposes genomes: evolution, random (a control), optuna-tpe or optuna-nsga2"
     )
     probes: int = Field(240, ge=1, description="evaluations without training")
     trainings: int = Field(12, ge=1, description="candidates trained to the end")

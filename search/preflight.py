@@ -13,6 +13,7 @@ import torch
 from search.config import DataConfig, SearchConfig
 from search.loading import ConfigError
 from search.sizing import make_space
+from search.strategies import check_strategy
 from search.survey import Survey, take_survey
 from spaces.criteria import resolve
 from spaces.layout import Cost, Layout
@@ -92,6 +93,7 @@ def _check_settings(config: SearchConfig) -> None:
     try:
         resolve([name for name in config.space.criteria if ":" not in name])
         check_name(config.network.name)
+        check_strategy(config.search.strategy)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if config.network.weights is not None:

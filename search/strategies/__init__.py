@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,7 +14,15 @@ from spaces.genome import Genome
 from spaces.space import Space
 from workers.evaluation import Evaluation
 
-__all__ = ["STRATEGIES", "ErrorOf", "Strategy", "StrategyBuilder", "make_strategy", "probe_error"]
+__all__ = [
+    "STRATEGIES",
+    "ErrorOf",
+    "Strategy",
+    "StrategyBuilder",
+    "check_strategy",
+    "make_strategy",
+    "probe_error",
+]
 
 
 class Strategy(Protocol):
@@ -55,6 +64,14 @@ STRATEGIES: dict[str, StrategyBuilder] = {
 }
 
 
+def check_strategy(name: str) -> None:
+    """Raises ValueError where no strategy has this name; the nearest is proposed."""
+    if name not in STRATEGIES:
+        near = difflib.get_close_matches(name, STRATEGIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(STRATEGIES)}"
+        raise ValueError(f"search.strategy: there is no {name!r}; {hint}")
+
+
 def make_strategy(
     name: str,
     space: Space,
@@ -75,6 +92,5 @@ def make_strategy(
     Raises:
         ValueError: no strategy has that name.
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"search.strategy: there is no {name!r}; choose one of {', '.join(STRATEGIES)}")
+    check_strategy(name)
     return STRATEGIES[name](space, seed, population, cost, seeds, error_of)
