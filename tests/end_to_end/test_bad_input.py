@@ -224,7 +224,6 @@ SETTINGS: dict[str, tuple[Changes, str]] = {
     "too small": ({"training.epochs": 0}, "training.epochs: must be greater than or equal to 1, got 0"),
     "too large": ({"training.label_smoothing": 1.5}, "training.label_smoothing: must be less than 1, got 1.5"),
     "a negative seed": ({"seed": -1}, "seed: must be greater than or equal to 0"),
-    "an unknown strategy": ({"search.strategy": "evolutoin"}, "did you mean 'evolution'?"),
     "an unknown format": ({"export.formats": ["onx"]}, "export.formats.0: must be 'onnx' or 'torch', got 'onx'"),
     "no criteria": ({"space.criteria": []}, "space.criteria: "),
     "a criterion twice": ({"space.criteria": ["l1", "l1"]}, "space.criteria: ['l1', 'l1'] names a criterion twice"),
@@ -253,6 +252,11 @@ def test_settings(kind: str, refuse: Refuse, place: Path) -> None:
     message = search_refused(refuse, place, changes)
     assert message.startswith("niwaki: config.yaml: ")
     assert wanted in message
+
+
+def test_an_unknown_strategy(refuse: Refuse, place: Path) -> None:
+    message = search_refused(refuse, place, {"search.strategy": "evolutoin"})
+    assert message == "niwaki: search.strategy: there is no 'evolutoin'; did you mean 'evolution'?"
 
 
 def test_every_fault_gets_its_line(refuse: Refuse, place: Path) -> None:
