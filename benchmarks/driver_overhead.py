@@ -31,7 +31,7 @@ from rich.table import Table
 from search.archive import Archive
 from search.engine import run_engine
 from search.plan import PlanSettings, SearchPlan
-from search.run import WINDOW_PER_WORKER
+from search.window import default_window
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import OK, Evaluation, Outcome, Request
 
@@ -87,7 +87,7 @@ def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, np.
             cluster.wait()
         archive = Archive(folder)
         began, began_cpu = time.perf_counter(), time.process_time()
-        run_engine(plan, cluster, archive, WINDOW_PER_WORKER * workers, progress=committed)
+        run_engine(plan, cluster, archive, default_window(workers, evaluations), progress=committed)
         archive.close()
     finally:
         cluster.close()
