@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/niwaki search examples/digits.yaml
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-fast: .venv/installed
 	$(BIN)/pytest -m "not slow"

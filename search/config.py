@@ -201,7 +201,9 @@ class LimitsConfig(Section):
     probe_seconds: float = Field(120.0, gt=0, description="time limit of a probe")
     train_seconds: float = Field(3600.0, gt=0, description="time limit of a training")
     memory_mb: int | None = Field(
-        None, ge=64, description="memory an evaluation may take beyond its idle worker; default: no limit"
+        None,
+        ge=64,
+        description="memory an evaluation may take beyond its idle worker; default: nine tenths of what is free (CPU)",
     )
     retries: int = Field(2, ge=0, description="restarts elsewhere after a lost worker")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 
@@ -113,8 +114,16 @@ def make_bench(data: VisibleData, settings: RunSettings, foundation: Foundation)
         seed=settings.seed,
         folder=settings.folder,
         keep=settings.keep,
-        memory_mb=settings.memory_mb,
+        memory_mb=settings.memory_mb or _free_memory_mb(),
     )
+
+
+def _free_memory_mb() -> int | None:
+    """Nine tenths of what is free: a candidate that eats it all fails before Ray stops its worker for it.
+
+    None beside a GPU, whose driver reserves address space beyond any measure of memory.
+    """
+    return None if torch.cuda.is_available() else int(0.9 * psutil.virtual_memory().available / 2**20)
 
 
 def _tensors(data: VisibleData, settings: RunSettings) -> TensorSplits:

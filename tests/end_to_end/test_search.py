@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A finished tiny run by one worker: its folder, and what `niwaki search --json` said."""
     home = tmp_path_factory.mktemp("finished")
-    config = write_config(home, cluster__workers=1)
+    config = write_config(home, cluster__workers=1, export__formats=["onnx", "torch"])
     return home / "runs" / "tiny", run_json(home, "search", config)
 
 

@@ -34,6 +34,7 @@ def write_config(folder: Path, **changes: Any) -> Path:
         "probe": {"images": 128, "scoring_images": 64},
         "controls": {"repeats": 1, "sensitivity_levels": 1},
         "cluster": {"workers": 2},
+        "export": {"formats": ["torch"]},
     }
     for name, value in changes.items():
         section, _, key = name.partition("__")
