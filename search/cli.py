@@ -352,8 +352,8 @@ def _next_steps(config: SearchConfig, path: Path, finals: Finals) -> list[str]:
 
     niwaki, mlflow = _command("niwaki"), _command("mlflow")
     lines = [f"open the report      {path / 'report' / 'report.html'}"]
-    if finals.chosen:
-        files = [path / "weights" / (finals.chosen + suffix) for suffix in (".onnx", ".pt2")]
+    files = [path / "weights" / f"{finals.chosen}{suffix}" for suffix in (".onnx", ".pt2")]
+    if any(file.exists() for file in files):
         lines.append(f"exported             {' and '.join(str(file) for file in files if file.exists())}")
     if finals.registered:
         lines.append(f'registered           mlflow.pytorch.load_model("{finals.registered}")')
@@ -371,4 +371,4 @@ def _command(name: str) -> str:
     on_path = shutil.which("niwaki")
     if not folder or (on_path and os.path.samefile(on_path, sys.argv[0])):
         return name
-    return os.path.join(os.path.relpath(folder), name)
+    return os.path.join(min(os.path.relpath(folder), os.path.abspath(folder), key=len), name)

@@ -30,7 +30,7 @@ class Net(nn.Module):
     def forward(self, x):
         both = torch.cat([self.left(x), self.right(x)], 1)
         both = torch.relu(self.norm(self.join(both)) + both)
-        return self.head(nn.functional.adaptive_avg_pool2d(both, 4).view(len(x), -1))
+        return self.head(nn.functional.adaptive_avg_pool2d(both, 4).view(x.size(0), -1))
 
 def build(classes, width=12):
     return Net(classes, width)
