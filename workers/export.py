@@ -189,8 +189,8 @@ def _not_exportable(form: str, error: Exception) -> ExportError:
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return ExportError(
         f"the network cannot be exported by {form} ({type(error).__name__}: {first.strip()})",
-        "keep its forward pass free of branches on values of tensors, of operations outside torch, and of len(x), which "
-        "fixes the batch size (write x.size(0))",
+        "keep its forward pass free of branches on values of tensors, of operations outside torch, and of len(x), "
+        "which fixes the batch size (write x.size(0))",
     )
 
 
