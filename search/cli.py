@@ -38,7 +38,7 @@ Set = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/digits.")]
 Address = Annotated[
-    str | None, typer.Option(help="Ray cluster: auto, or ray://host:10001; default: one on this machine.")
+    str | None, typer.Option(help="Ray cluster: auto, or HOST:6379 of its head; default: one on this machine.")
 ]
 Quietly = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
