@@ -224,8 +224,16 @@ def compare(
 def main() -> None:
     """Entry point; turns errors that a user can mend into one readable message and an exit code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _show_token()
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C does: workers are stopped before the driver goes
     sys.exit(_guarded(lambda: app(standalone_mode=False)))
+
+
+def _show_token() -> None:
+    """Let Ray show the user's token: `ray start` asks for it, a driver shows it only if told before Ray is imported."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.exists() or os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _guarded(action: Callable[[], Any]) -> int:
