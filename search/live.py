@@ -80,8 +80,9 @@ def summary_line(progress: Progress) -> str:
         f"{trained:,} trained",
         f"{progress.failures:,} failed",
         f"{progress.rate:.1f}/s",
-        f"about {wording.duration(progress.left)} left",
     ]
+    if done.total() < progress.total:
+        parts.append(f"about {wording.duration(progress.left)} left")
     best = max(progress.front(), key=lambda e: e.metrics["accuracy"], default=None)
     if best is not None:
         size = wording.compact(best.metrics[progress.course.cost])
