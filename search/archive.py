@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.schema import SCHEMA, SCHEMA_VERSION, from_row, to_row
-from workers.atomic import replacing
+from workers.atomic import flush, replacing
 from workers.evaluation import Evaluation
 
 ROWS_PER_PART = 1024
@@ -106,7 +106,7 @@ class Archive:
     def _open_journal(self, sound: int) -> BinaryIO:
         journal = self._journal_path().open("ab")
         journal.truncate(sound)
-        _sync_folder(self.folder)
+        flush(self.folder)
         return journal
 
     def _journal_path(self) -> Path:
@@ -207,14 +207,6 @@ def _read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
 def _write_part(path: Path, rows: list[dict[str, Any]]) -> None:
     with replacing(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, write_page_checksum=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _part_path(folder: Path, start: int) -> Path:

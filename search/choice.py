@@ -7,7 +7,7 @@ from math import inf, log
 
 from search.front import Point, front_indices
 from search.strategies.objectives import probe_error
-from workers.evaluation import TRAIN, Evaluation
+from workers.evaluation import TRAIN, Evaluation, is_control
 
 
 class Promising:
@@ -46,9 +46,10 @@ class Promising:
                 taken.append(log(following.metrics[self.cost]))
                 self._promoted.add(following.request.genome.id)
 
+        by_error, on_front = self._by_error(), self._front()
         while len(chosen) < count and len(self._promoted) < len(self._probes):
-            take(next(iter(self._fresh(self._by_error())), None))
-            take(_widest_gap(self._fresh(self._front()), taken, self.cost))
+            take(next(iter(self._fresh(by_error)), None))
+            take(_widest_gap(self._fresh(on_front), taken, self.cost))
         return chosen
 
     def _fresh(self, probes: Iterable[Evaluation]) -> list[Evaluation]:
@@ -87,7 +88,7 @@ def trained(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
         if e.ok
         and e.request.stage == TRAIN
         and e.request.repeat == 0
-        and not e.request.origin.startswith("control:")
+        and not is_control(e.request.origin)
         and e.metrics["violation"] <= 0
     ]
 

@@ -36,7 +36,6 @@ from search.report import (
     judge,
     write_report,
 )
-from search.report.scene import is_control
 from search.report.wording import plural
 from search.schema import evaluations_of
 from search.shipping import ship
@@ -44,7 +43,7 @@ from spaces.foundation import Foundation
 from spaces.genome import Genome
 from workers.checkpoint import CandidateFile, save_candidate
 from workers.evaluate import weights_path
-from workers.evaluation import OK, PROBE, Evaluation
+from workers.evaluation import OK, PROBE, Evaluation, is_control
 from workers.export import load_program
 from workers.finals import Final, FinalResult
 from workers.jobs import final_job

@@ -12,7 +12,7 @@ from spaces.budget import Budget
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
-from workers.evaluation import PROBE, SCRATCH, TRAIN, Evaluation, Request
+from workers.evaluation import PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
 
 WAIT = None
 Steps = Iterator[Request | None]
@@ -72,7 +72,7 @@ class SearchPlan:
             self._ladder.append(evaluation)
         else:
             self._promising[request.origin].add(evaluation)
-        if self._strategy is not None and not evaluation.request.origin.startswith("control:"):
+        if self._strategy is not None and not is_control(request.origin):
             self._strategy.tell(evaluation)
 
     def chosen(self) -> Evaluation | None:

@@ -21,7 +21,7 @@ _IDENTITY = [
         pa.string(),
         "probe (no training), train (fine-tuned to the end) or scratch (trained from fresh weights)",
     ),
-    ("origin", pa.string(), "who asked: a strategy, seed:NAME, control:NAME"),
+    ("origin", pa.string(), "who asked: a strategy, or control:NAME"),
     ("repeat", pa.int64(), "0, or the index of a repeated training with another seed"),
     ("status", pa.string(), "ok or failed"),
     ("reason", pa.string(), "empty, or oom, nan, timeout, error, worker_lost"),

@@ -24,15 +24,16 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".{secrets.token_hex(4)}.{path.name}"
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":
-        _flush(path.parent)  # the rename itself lives in the folder; elsewhere folders cannot be opened
+        flush(path.parent)  # the rename itself lives in the folder; elsewhere folders cannot be opened
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -79,10 +79,29 @@ class _Slot:
     actor: Any
     starting: Any = None
     running: Any = None
-    item: Any = None
+    ticket: Any = None
     started: float = 0.0
     deadline: float = float("inf")
     name: str = ""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why an item has no result; ``error`` is what the job raised, if that is the reason."""
+
+    reason: str
+    message: str
+    error: RayTaskError | None = None
+
+
+@dataclass(frozen=True)
+class _Event:
+    """The end of what was submitted under ``ticket``."""
+
+    ticket: Any
+    slot: _Slot
+    result: Any = None
+    fault: _Fault | None = None
 
 
 class RayCluster:
@@ -101,7 +120,7 @@ class RayCluster:
         self.settings = settings
         self._limit = limit
         self._slots: list[_Slot] = []
-        self._install: tuple[Any, ...] | None = None
+        self._shared: list[tuple[Any, Any]] = []
         self._failed_starts = 0
         self._owns_ray = not ray.is_initialized()
         _connect(settings)
@@ -109,14 +128,14 @@ class RayCluster:
 
     def use(self, build: Builder, *inputs: Any) -> None:
         """Give all workers a job: ``build(*inputs)``, called once in each; the object store shares the inputs."""
-        self._install = (ray.put(build), *(ray.put(value) for value in inputs))
+        self._shared = [(value, self._share(value)) for value in (build, *inputs)]
         if not self._slots:
             self._slots = [_Slot(None) for _ in range(self.workers)]
         for slot in self._slots:
             if slot.actor is None:
                 self._start(slot)
             else:
-                slot.starting = slot.actor.install.remote(*self._install)
+                self._install(slot)
 
     def idle(self) -> int:
         """Workers that would start a request at once."""
@@ -124,43 +143,44 @@ class RayCluster:
 
     def submit(self, request: Request) -> None:
         """Start a request on a free worker."""
-        self._submit(request)
+        self._submit(request, ticket=request)
 
     def wait(self) -> list[Outcome]:
         """Block until something has happened; outcomes of the requests that ended, possibly none."""
         outcomes = []
-        for request, result, fault, slot in self._events():
-            if fault:
-                reason, message = fault
+        for event in self._events():
+            outcome, slot, fault = event.result, event.slot, event.fault
+            if fault is not None:
                 taken = time.monotonic() - slot.started
-                outcomes.append(Outcome(request.number, FAILED, reason, message, seconds=taken, worker=slot.name))
-            else:
-                outcomes.append(_at(result, slot.name))
+                outcome = Outcome(event.ticket.number, FAILED, fault.reason, fault.message, seconds=taken)
+            outcomes.append(replace(outcome, worker=slot.name))
         return outcomes
 
-    def map(self, items: Sequence[Any], done: Callable[[int], None] | None = None) -> list[Any]:
+    def map(self, items: Sequence[Any]) -> list[Any]:
         """Results of the job for all items, in their order; lost workers are replaced and the item tried again.
 
         Raises:
             ClusterError: an item ran out of time, or lost its worker too often.
             Exception: what the job raised; as a ClusterError where it is none of our own classes.
         """
-        waiting = list(enumerate(items))[::-1]
+        waiting = list(range(len(items)))[::-1]
         results: dict[int, Any] = {}
-        tries: dict[int, int] = {}
+        tries = [0] * len(items)
         while len(results) < len(items):
             while waiting and self.idle():
-                self._submit(waiting.pop())
-            for (index, item), result, fault, _ in self._events():
+                index = waiting.pop()
+                self._submit(items[index], ticket=index)
+            for event in self._events():
+                index, fault = event.ticket, event.fault
                 if fault is None:
-                    results[index] = result
-                    if done is not None:
-                        done(len(results))
+                    results[index] = event.result
                     continue
-                tries[index] = tries.get(index, 0) + 1
-                if fault[0] != "worker_lost" or tries[index] > self.settings.retries:
-                    raise ClusterError(f"{fault[0]}: {fault[1]}")
-                waiting.append((index, item))
+                if fault.error is not None:
+                    raise _cause(fault.error) from fault.error
+                tries[index] += 1
+                if fault.reason != "worker_lost" or tries[index] > self.settings.retries:
+                    raise ClusterError(f"{fault.reason}: {fault.message}")
+                waiting.append(index)
         return [results[i] for i in range(len(items))]
 
     def close(self) -> None:
@@ -172,21 +192,25 @@ class RayCluster:
         if self._owns_ray:
             ray.shutdown()
 
-    def _submit(self, item: Any) -> None:
-        slot = next(s for s in self._slots if s.starting is None and s.running is None)
-        payload = item[1] if isinstance(item, tuple) else item
-        slot.item = item
-        slot.started = time.monotonic()
-        slot.deadline = slot.started + self._limit(payload)
-        slot.running = slot.actor.run.remote(payload)
+    def _share(self, value: Any) -> Any:
+        """A reference to ``value`` in the object store: the one there is, where the job before was given it as well."""
+        known = (reference for shared, reference in self._shared if shared is value)
+        return next(known, None) or ray.put(value)
 
-    def _events(self) -> list[tuple[Any, Any, tuple[str, str] | None, _Slot]]:
+    def _submit(self, item: Any, ticket: Any) -> None:
+        slot = next(s for s in self._slots if s.starting is None and s.running is None)
+        slot.ticket = ticket
+        slot.started = time.monotonic()
+        slot.deadline = slot.started + self._limit(item)
+        slot.running = slot.actor.run.remote(item)
+
+    def _events(self) -> list[_Event]:
         pending = [ref for slot in self._slots for ref in (slot.starting, slot.running) if ref is not None]
         deadline = min((slot.deadline for slot in self._slots if slot.running is not None), default=float("inf"))
         patience = min(max(0.0, deadline - time.monotonic()), 60.0)
         ray.wait(pending, num_returns=1, timeout=patience)
         ready = set(ray.wait(pending, num_returns=len(pending), timeout=0)[0])
-        events: list[tuple[Any, Any, tuple[str, str] | None, _Slot]] = []
+        events = []
         for slot in self._slots:
             if slot.starting in ready:
                 self._started(slot)
@@ -194,37 +218,39 @@ class RayCluster:
                 events.append(self._ended(slot))
             elif slot.running is not None and time.monotonic() > slot.deadline:
                 limit = slot.deadline - slot.started
-                events.append((slot.item, None, ("timeout", f"stopped after its limit of {limit:g} s"), slot))
+                fault = _Fault("timeout", f"stopped after its limit of {limit:g} s")
+                events.append(_Event(slot.ticket, slot, fault=fault))
                 self._replace(slot)
         return events
 
-    def _ended(self, slot: _Slot) -> tuple[Any, Any, tuple[str, str] | None, _Slot]:
-        item, reference = slot.item, slot.running
-        slot.running = None
+    def _ended(self, slot: _Slot) -> _Event:
+        reference, slot.running = slot.running, None
         try:
-            return item, ray.get(reference), None, slot
+            return _Event(slot.ticket, slot, ray.get(reference))
         except OutOfMemoryError:
             # Ray stops workers when the machine is full, whoever filled it: the candidate need not be the culprit.
-            fault = ("worker_lost", f"Ray stopped {slot.name}: its machine ran low on memory; see limits.memory_mb")
+            message = f"Ray stopped {slot.name}: its machine ran low on memory; see limits.memory_mb"
+            fault = _Fault("worker_lost", message)
             self._replace(slot)
         except RayActorError:
-            fault = ("worker_lost", f"the worker process {slot.name} died")
+            fault = _Fault("worker_lost", f"the worker process {slot.name} died")
             self._replace(slot)
         except RayTaskError as error:
-            if isinstance(item, tuple):
-                raise _cause(error) from error
-            fault = ("error", f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"[:500])
-        return item, None, fault, slot
+            message = f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"[:500]
+            fault = _Fault("error", message, error)
+        return _Event(slot.ticket, slot, fault=fault)
 
     def _start(self, slot: _Slot) -> None:
-        assert self._install is not None
         options: dict[str, Any] = {"num_cpus": self.settings.threads, "max_restarts": 0, "max_task_retries": 0}
         if self.settings.gpus_per_worker:
             options["num_gpus"] = self.settings.gpus_per_worker
         paths = [os.getcwd(), *[p for p in sys.path if p]]
         actor = ray.remote(Worker).options(**options)
         slot.actor = actor.remote(paths, self.settings.threads, self.settings.deterministic)
-        slot.starting = slot.actor.install.remote(*self._install)
+        self._install(slot)
+
+    def _install(self, slot: _Slot) -> None:
+        slot.starting = slot.actor.install.remote(*(reference for _, reference in self._shared))
 
     def _started(self, slot: _Slot) -> None:
         try:
@@ -243,12 +269,6 @@ class RayCluster:
         slot.running, slot.deadline = None, float("inf")
         ray.kill(slot.actor)
         self._start(slot)
-
-
-def _at(outcome: Outcome, name: str) -> Outcome:
-    from dataclasses import replace
-
-    return replace(outcome, worker=name)
 
 
 def _connect(settings: ClusterSettings) -> None:

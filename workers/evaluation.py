@@ -12,6 +12,11 @@ OK, FAILED = "ok", "failed"
 REASONS = ("oom", "nan", "timeout", "error", "worker_lost")
 
 
+def is_control(origin: str) -> bool:
+    """Whether an evaluation belongs to a control and not to the search itself."""
+    return origin.startswith("control:")
+
+
 @dataclass(frozen=True)
 class Request:
     """Evaluation ``number`` of a run: measure ``genome`` by ``stage``.
@@ -20,7 +25,7 @@ class Request:
         number: position in the run's order, from 0.
         stage: ``probe`` (no training), ``train`` (fine-tuned to the end) or ``scratch`` (the same architecture,
             trained from fresh weights).
-        origin: who asked: a strategy's name, ``seed:…`` for a starting individual, ``control:…`` for a control.
+        origin: who asked: a strategy's name, or ``control:NAME`` for a control.
         repeat: 0, or the index of a repeated training with another seed.
     """
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from scipy import stats
 
-from search.report.scene import is_control
-from workers.evaluation import OK, PROBE, TRAIN
+from workers.evaluation import OK, PROBE, TRAIN, is_control
 
 FEWEST_PAIRS = 3
 """Pairs below which no rank correlation is stated."""

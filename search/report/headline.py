@@ -9,9 +9,8 @@ import pyarrow as pa
 
 from search.report import wording
 from search.report.measurements import Finals, Measured, mean
-from search.report.scene import is_control
 from search.report.verdict import tally
-from workers.evaluation import OK, TRAIN
+from workers.evaluation import OK, TRAIN, is_control
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from search.front import Point, front_indices, hypervolume, normalised
 from search.report.measurements import Finals
-from search.report.scene import is_control
-from workers.evaluation import OK, TRAIN
+from workers.evaluation import OK, TRAIN, is_control
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from search.report.axis import LogAxis, cost_axis, error_axis
 from search.report.measurements import Control, Finals, Measured
-from workers.evaluation import OK, PROBE, TRAIN
+from workers.evaluation import OK, PROBE, TRAIN, is_control
 
 MOST_PROBES = 4000
 """Probes drawn at most; of more, evenly many are left out, and the caption says so."""
@@ -95,11 +95,6 @@ def _spots(table: pa.Table, stage: str, measure: str) -> tuple[Spot, ...]:
         if _finite(accuracy) and row[measure]:
             spots.append(Spot(row["candidate"], float(row[measure]), float(accuracy)))
     return tuple(spots)
-
-
-def is_control(origin: str) -> bool:
-    """Whether an evaluation belongs to a control and not to the search."""
-    return origin.startswith("control:")
 
 
 def _finite(value: float | None) -> bool:

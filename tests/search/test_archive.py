@@ -133,7 +133,7 @@ def test_a_driver_that_dies_while_it_seals_loses_nothing(tmp_path: Path, monkeyp
     def die(*_: object) -> None:
         raise InterruptedError
 
-    for step in ("_write_part", "_sync_folder"):
+    for step in ("_write_part", "flush"):
         folder = tmp_path / step
         archive = Archive(folder)
         fill(archive, ROWS_PER_PART - 1, batch=341)
