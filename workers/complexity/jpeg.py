@@ -32,7 +32,8 @@ def jpeg_complexity(images: npt.NDArray[np.uint8], quality: int = QUALITY) -> np
     _, channels, height, width = images.shape
     empty = _empty_size(channels, height, width, quality)
     sizes = [max(0, _size(image, quality) - empty) for image in images]
-    return np.array(sizes, dtype=np.float64) / (channels * height * width)
+    values: npt.NDArray[np.float64] = np.array(sizes, dtype=np.float64) / (channels * height * width)
+    return values
 
 
 @functools.lru_cache
