@@ -74,6 +74,15 @@ def test_synflow_of_a_deep_network_needs_no_single_precision_range() -> None:
     assert synflow.score(network, IMAGES, LABELS, generator()) == pytest.approx(expected, rel=1e-12)
 
 
+def test_synflow_is_the_same_without_normalisation() -> None:
+    expected = synflow.score(chain(), IMAGES, LABELS, generator())
+    for norm in (nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.LayerNorm([4, 5, 5])):
+        network = chain()
+        network.insert(1, norm)
+        network[2] = nn.ReLU(inplace=True)
+        assert synflow.score(network, IMAGES, LABELS, generator()) == pytest.approx(expected, rel=1e-12)
+
+
 def finite_differences(network: nn.Module, weight: nn.Parameter) -> np.ndarray:
     """Central differences of the training loss by each entry of a float64 network's weight."""
     slopes = np.zeros(weight.numel())
@@ -124,6 +133,13 @@ def test_naswot_counts_the_units_in_which_codes_agree(norm: bool) -> None:
     assert (np.diag(kernel) == units).all()
     determinant = np.linalg.slogdet(np.array(expected, dtype=float) + naswot.RIDGE * np.eye(COUNT))[1]
     assert naswot.score(network, IMAGES, LABELS, generator()) == pytest.approx(determinant, rel=1e-12)
+
+
+def test_naswot_counts_any_rectifier_once() -> None:
+    rectifiers = (nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.LeakyReLU(), nn.SiLU(), nn.GELU(), nn.Hardswish())
+    for rectifier in rectifiers:
+        network = chain()[:1].append(rectifier)
+        assert naswot.kernel(network, IMAGES).diagonal().tolist() == [4 * 5 * 5] * COUNT
 
 
 def test_naswot_of_equal_images_is_finite_and_falls_with_every_copy() -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import nn
 
 from spaces.randomness import torch_generator
 from workers.batches import Tensors
+from workers.planes import fast_forward
 from workers.proxies import grad_norm, jacobian, naswot, snip, synflow, zen
 from workers.proxies.proxy import Proxy, Score
 
@@ -23,7 +25,7 @@ PROXIES: dict[str, Proxy] = {
     "synflow": Proxy("synflow", synflow.score, 1),
     "snip": Proxy("snip", snip.score, 64),
     "grad_norm": Proxy("grad_norm", grad_norm.score, 64),
-    "naswot": Proxy("naswot", naswot.score, 128),
+    "naswot": Proxy("naswot", naswot.score, 128, planes=True),
     "jacobian": Proxy("jacobian", jacobian.score, 64),
     "zen": Proxy("zen", zen.score, 32),
 }
@@ -50,7 +52,8 @@ def measure_proxies(names: Sequence[str], network: nn.Module, data: Tensors, see
         sample = data.first(proxy.batch)
         images = sample.normalise(sample.images)
         generator = torch_generator(seed, "proxy", proxy.name)
-        metrics[f"proxy_{proxy.name}"] = proxy.score(network, images, sample.labels, generator)
+        with fast_forward(network, sample) if proxy.planes else nullcontext():
+            metrics[f"proxy_{proxy.name}"] = proxy.score(network, images, sample.labels, generator)
     return metrics
 
 

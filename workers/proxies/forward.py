@@ -21,11 +21,13 @@ Norm = Callable[[Tensor, Tensor | None, Tensor | None, float], Tensor]
 
 _RECTIFIERS: tuple[Callable[..., Any], ...] = (
     *(F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
-    *(F.relu6, F.leaky_relu, F.prelu, F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.hardswish),
+    *(F.relu6, F.hardtanh, F.leaky_relu, F.prelu, F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.hardswish),
 )
 
 ACTIVATIONS = frozenset(_RECTIFIERS)
-"""Rectifiers, hard and soft: what they do depends on the sign of their input."""
+"""Rectifiers, hard and soft: what they do depends on the sign of their input. ``nn.ReLU6`` is a hard tanh."""
+
+_OTHER_NORMS: frozenset[Callable[..., Any]] = frozenset([F.layer_norm, F.group_norm, F.instance_norm])
 
 
 def by_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
@@ -36,13 +38,14 @@ def by_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) 
 def run(
     network: nn.Module,
     images: Tensor,
-    norm: Norm = by_batch,
+    norm: Norm | None = by_batch,
     tensors: Mapping[str, Tensor] | None = None,
     watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Output of ``network`` in eval mode, its batch norms replaced by ``norm``.
 
     Args:
+        norm: if None, normalisation of any kind is off.
         tensors: stand in for the parameters and buffers of these names during this call.
         watch: is shown the input of every function in :data:`ACTIVATIONS`, in order.
     """
@@ -96,7 +99,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 class _Caught(TorchFunctionMode):
-    def __init__(self, norm: Norm, watch: Callable[[Tensor], None] | None) -> None:
+    def __init__(self, norm: Norm | None, watch: Callable[[Tensor], None] | None) -> None:
         super().__init__()
         self._norm = norm
         self._watch = watch
@@ -105,7 +108,11 @@ class _Caught(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.batch_norm:
+        if self._norm is None and (func is F.batch_norm or func in _OTHER_NORMS):
+            # A clone: a ReLU in place behind it must not write into what other layers read.
+            x: Tensor = args[0] if args else kwargs["input"]
+            return x.clone()
+        if self._norm is not None and func is F.batch_norm:
             return _batch_norm(self._norm, *args, **kwargs)
         if self._watch is not None and func in ACTIVATIONS:
             self._watch(args[0] if args else kwargs["input"])

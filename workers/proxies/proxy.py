@@ -26,8 +26,10 @@ class Proxy:
         name: what configuration and reports call it.
         score: the scoring function.
         batch: images that it wants at once.
+        planes: whether :func:`workers.planes.fast_forward` serves it: no gradients, no weights of its own.
     """
 
     name: str
     score: Score
     batch: int
+    planes: bool = False

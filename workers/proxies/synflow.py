@@ -27,24 +27,17 @@ def flows(network: nn.Module, shape: torch.Size) -> dict[str, Tensor]:
     """``Σ |w| · ∂R/∂|w|`` of every weight, float64 scalars by name.
 
     R is the sum of the outputs for one image of ones of ``shape`` ``[C, H, W]``, with all parameters replaced by their
-    absolute values and batch norms off.
+    absolute values and normalisation off.
     """
     names = weight_names(network)
-    parameters = {name for name, _ in network.named_parameters()}
-    tensors = {
-        name: tensor.abs() if name in parameters and tensor.is_floating_point() else tensor
-        for name, tensor in copies(network, torch.float64).items()
-    }
+    tensors = copies(network, torch.float64)
+    for name, _ in network.named_parameters():
+        tensors[name].abs_()
     weights = [tensors[name].requires_grad_() for name in names]
     ones = torch.ones(1, *shape, dtype=torch.float64, device=weights[0].device)
-    output = run(network, ones, norm=_off, tensors=tensors)
+    output = run(network, ones, norm=None, tensors=tensors)
     gradients = torch.autograd.grad(output.sum(), weights, allow_unused=True, materialize_grads=True)
     return {
         name: (weight.detach() * gradient).sum()
         for name, weight, gradient in zip(names, weights, gradients, strict=True)
     }
-
-
-def _off(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    # A clone: a ReLU in place behind it must not write into what other layers read.
-    return x.clone()
