@@ -15,19 +15,20 @@ MAX_IMAGES = 10_000
 _DIMENSIONS_BEFORE = 50
 
 
-def tsne(images: Tensor, seed: int, components: int = 2) -> Tensor:
+def tsne(images: Tensor, seed: int, components: int = 2, iterations: int = 1000) -> Tensor:
     """t-SNE of the pixels of uint8 ``[N, C, H, W]``, standardised: float32 ``[N, components]``.
 
     Raises:
         ValueError: more than :data:`MAX_IMAGES` images, fewer than 5, or components other than 2 and 3.
     """
-    return tsne_of(images.flatten(1).float() / 255, seed, components)
+    return tsne_of(images.flatten(1).float() / 255, seed, components, iterations)
 
 
-def tsne_of(features: Tensor, seed: int, components: int = 2) -> Tensor:
+def tsne_of(features: Tensor, seed: int, components: int = 2, iterations: int = 1000) -> Tensor:
     """t-SNE (van der Maaten & Hinton, JMLR 2008; scikit-learn's, perplexity 30) of features ``[N, D]``.
 
-    Features are first projected on their 50 leading principal components, as its authors do.
+    Features are first projected on their 50 leading principal components, as its authors do. The map
+    starts from two or three of them, so the seed matters little.
     """
     if not 5 <= len(features) <= MAX_IMAGES:
         raise ValueError(f"t-SNE of {len(features)} images: give 5 to {MAX_IMAGES:,}, drawn at random from more")
@@ -40,6 +41,7 @@ def tsne_of(features: Tensor, seed: int, components: int = 2) -> Tensor:
         n_components=components,
         perplexity=min(30.0, (len(features) - 1) / 3),
         init="pca",
+        max_iter=iterations,
         random_state=seed_for(seed, "tsne") % 2**32,
     )
     found = torch.from_numpy(model.fit_transform(reduced.float().cpu().numpy()))
