@@ -110,6 +110,13 @@ def test_neighbours_do_not_suffer_from_cancellation(offset: float, dtype: torch.
     assert np.array_equal(found.numpy(), [neighbours_of(table, i, 6) for i in range(len(table))])
 
 
+@pytest.mark.parametrize("scale", [1e-170, 1e-150, 1e-30, 1e30, 1e140])
+def test_neighbours_at_any_scale(scale: float) -> None:
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(80, 3)) * scale)
+    found = nearest(points, torch.arange(80), 4)
+    assert np.array_equal(found.numpy(), [neighbours_of(points.numpy(), i, 4) for i in range(80)])
+
+
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     points, _ = known_set("wine")
     points = torch.cat([points, points[:60]])

@@ -17,6 +17,8 @@ _BLOCK_BYTES = 48 * 2**20
 _SPARE = 16
 # Below this, relative to the greatest coordinate, squares underflow in float32.
 _TINY = 1e-30
+# Below this, squares of differences underflow in float64, and what they leave are ties.
+_LEAST_SCALE = 1e-140
 # With more dimensions the worst-case rounding of a float32 product is too coarse to prove anything.
 _FLOAT32_DIMENSIONS = 4096
 
@@ -58,6 +60,8 @@ def _propose(
     """Fill the rows of ``found`` that a product in ``dtype`` decides; return the others."""
     count = found.shape[1]
     centred, scale = _centred(points, dtype)
+    if scale < _LEAST_SCALE:
+        return open_rows
     squares = torch.cat([part.double().square().sum(1) for part in torch.split(centred, _rows(8 * centred.shape[1]))])
     # With u = eps/2, rounding moves |q|² + |x|² - 2 q·x by less than (D + 8) u (|q|² + |x|²).
     slack = (points.shape[1] + 8) * torch.finfo(dtype).eps

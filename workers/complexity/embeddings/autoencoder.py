@@ -33,7 +33,7 @@ def autoencoder(
     Runs where the images are.
     """
     side = _nearest_side(max(images.shape[2:]))
-    network = _make(images.shape[1], side, width, seed).to(images.device, memory_format=torch.channels_last)
+    network = _make(images.shape[1], side, width, seed).to(images.device).to(memory_format=torch.channels_last)
     _train(network, images, side, seed, epochs, batch_size, learning_rate)
     return standardise(_encode(network[0], images, side, batch_size))
 
