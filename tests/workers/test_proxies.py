@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def make_data(count: int = 40) -> Tensors:
 
 
 class Awkward(nn.Module):
-    """All that a proxy could leave changed: modes mixed, a frozen weight, a gradient, a hook, statistics, dropout."""
+    """All that a proxy could change: mixed modes, a frozen weight, a gradient, a hook, statistics, dropout, a count."""
 
     def __init__(self, fails: bool = False) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Awkward(nn.Module):
         self.drop = nn.Dropout(0.5)
         self.tail = nn.Linear(80, CLASSES)
         self.fails = fails
-        self.seen: list[tuple[int, ...]] = []
+        self.register_buffer("calls", torch.zeros(2))
         with torch.no_grad():
             self.norm.running_mean.add_(3)
             self.norm.running_var.mul_(2)
@@ -52,6 +53,8 @@ class Awkward(nn.Module):
         self.norm.eval()
 
     def forward(self, x: Tensor) -> Tensor:
+        self.calls[0].add_(1)
+        self.calls = self.calls + 1
         out: Tensor = self.tail(self.drop(self.relu(self.norm(self.conv(x)))).flatten(1))
         if self.fails:
             raise RuntimeError("a network that fails")
@@ -87,6 +90,15 @@ def test_the_network_is_left_as_it_was(name: str, fails: bool) -> None:
         measure_proxies([name], network, make_data(), 0)
     assert state(network) == before
     assert torch.equal(torch.get_rng_state(), randomness)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_network_of_double_precision_is_left_as_it_was(name: str) -> None:
+    """Nothing that a proxy does in float64 may happen to be done in place."""
+    network, data = Awkward().double(), make_data()
+    before = state(network)
+    measure_proxies([name], network, replace(data, mean=data.mean.double(), scale=data.scale.double()), 0)
+    assert state(network) == before
 
 
 def test_scores_are_finite_and_repeat_whatever_else_is_measured() -> None:

@@ -49,8 +49,11 @@ def run(
         tensors: stand in for the parameters and buffers of these names during this call.
         watch: is shown the input of every function in :data:`ACTIVATIONS`, in order.
     """
+    given = dict(tensors or {})
+    # Some modules count or average in their buffers in eval mode too.
+    buffers = {name: buffer.detach().clone() for name, buffer in network.named_buffers() if name not in given}
     with evaluating(network), _Caught(norm, watch):
-        out: Tensor = functional_call(network, dict(tensors or {}), (images,))
+        out: Tensor = functional_call(network, {**buffers, **given}, (images,))
     return out
 
 
