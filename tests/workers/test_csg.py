@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from spaces.randomness import torch_generator
 from workers.complexity import neighbours as neighbours_module
 from workers.complexity.csg import Csg, csg, csg_interval, csg_of_samples, draw_samples
-from workers.complexity.neighbours import nearest
+from workers.complexity.neighbours import nearest, neighbour_error
 
 ALL = 10**9
 
@@ -117,6 +118,19 @@ def test_neighbours_at_any_scale(scale: float) -> None:
     assert np.array_equal(found.numpy(), [neighbours_of(points.numpy(), i, 4) for i in range(80)])
 
 
+def test_neighbour_error_is_scikit_learns_leaving_one_out() -> None:
+    points, labels = known_set("breast cancer")
+    points = torch.cat([points, points[:30]])
+    labels = torch.cat([labels, 1 - labels[:15], labels[15:30]])
+    table = points.numpy()
+    wrong = []
+    for i in range(len(table)):
+        rest = np.delete(np.arange(len(table)), i)
+        rule = KNeighborsClassifier(1, algorithm="brute").fit(table[rest], labels.numpy()[rest])
+        wrong.append(rule.predict(table[i : i + 1])[0] != labels[i])
+    assert neighbour_error(points, labels) == pytest.approx(np.mean(wrong), abs=1e-12)
+
+
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     points, _ = known_set("wine")
     points = torch.cat([points, points[:60]])
@@ -189,6 +203,15 @@ def test_bounds(case: tuple[np.ndarray, np.ndarray, np.ndarray, int], volume: bo
     assert abs(float(found.spectrum[0])) < 1e-12
     assert torch.allclose(found.votes.sum(1), torch.ones(found.classes).double())
     assert 1 <= found.effective_samples <= len(chosen) + 1e-9
+
+
+@pytest.mark.parametrize("classes", [2, 5, 20])
+def test_uniform_confusion_is_its_error(classes: int) -> None:
+    """All classes in one spot vote alike, w = 1: the error is that of chance."""
+    labels = torch.arange(classes).repeat(8)
+    found = csg_of_samples(torch.zeros(8 * classes, 2), labels, torch.arange(classes, 8 * classes))
+    assert found.relative == pytest.approx(1, abs=1e-9)
+    assert found.confusion == pytest.approx(1 - 1 / classes, abs=1e-9)
 
 
 def test_names_of_classes_do_not_matter() -> None:

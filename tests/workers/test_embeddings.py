@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spaces.randomness import torch_generator
 from workers.batches import Tensors
@@ -16,10 +17,12 @@ from workers.complexity.embeddings import EMBEDDINGS, network_features
 from workers.complexity.embeddings.pca import project
 from workers.complexity.embeddings.standardise import standardise
 from workers.complexity.embeddings.tsne import MAX_IMAGES, tsne, tsne_of
+from workers.complexity.neighbours import neighbour_error
 
 QUICK: dict[str, dict[str, int]] = {
     "pixels": {},
     "pca": {"components": 8},
+    "patches": {"components": 8, "filters": 32},
     "tsne": {},
     "autoencoder": {"epochs": 2},
     "autoencoder-tsne": {"epochs": 2},
@@ -94,6 +97,22 @@ def test_autoencoder_takes_all_shapes(channels: int, height: int, width: int) ->
     images = torch.randint(0, 256, (9, channels, height, width), generator=generator, dtype=torch.uint8)
     # Batches of 8 leave one image over.
     assert EMBEDDINGS["autoencoder"](images, 0, epochs=1, batch_size=8).shape == (9, 128)
+
+
+def test_patches_are_upset_less_by_shifts_than_pixels_are() -> None:
+    images, labels = digits(400)
+    images = F.pad(images, (4, 4, 4, 4))
+    moves = torch.randint(-3, 4, (400, 2), generator=torch_generator(0, "test")).tolist()
+    moved = torch.stack([image.roll(move, (1, 2)) for image, move in zip(images, moves, strict=True)])
+    of_pixels, of_patches = (neighbour_error(EMBEDDINGS[name](moved, 0), labels) for name in ("pixels", "patches"))
+    assert of_patches < 0.8 * of_pixels
+
+
+def test_patches_have_contrast_taken_off() -> None:
+    """Brighter by a constant is the same image to them, up to the floor under the contrast."""
+    images, _ = digits(60)
+    dim = (images // 2) + 20
+    assert torch.allclose(EMBEDDINGS["patches"](dim + 60, 0), EMBEDDINGS["patches"](dim, 0), atol=1e-3)
 
 
 def test_autoencoder_learns() -> None:

@@ -56,6 +56,11 @@ class Csg:
         """CSG / (K - 1), in [0, 1]: comparable between numbers of classes."""
         return self.csg / (self.classes - 1)
 
+    @property
+    def confusion(self) -> float:
+        """cmsAULS on the scale of an error, in [0, 1 - 1/K]; see :func:`confusion_of`."""
+        return confusion_of(self.cmsauls, self.classes)
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -85,6 +90,11 @@ class CsgInterval:
     effective_samples: float
     classes: int
     repeats: int
+
+    @property
+    def confusion(self) -> float:
+        """The mean cmsAULS on the scale of an error; see :func:`confusion_of`."""
+        return confusion_of(self.cmsauls.mean, self.classes)
 
 
 def csg(
@@ -187,6 +197,15 @@ def csg_interval(
         classes=len(names),
         repeats=repeats,
     )
+
+
+def confusion_of(cmsauls: float, classes: int) -> float:
+    """The error, in [0, 1 - 1/K], that cmsAULS amounts to were all classes alike.
+
+    Classes that share a part w of their votes with every other have cmsAULS K (K - 1) w² / 2, and a sample that is
+    given the class of a random such vote errs in w (1 - 1/K).
+    """
+    return (1 - 1 / classes) * math.sqrt(max(0.0, cmsauls) / (classes * (classes - 1) / 2))
 
 
 def _check(embedding: Tensor, labels: Tensor, neighbours: int) -> None:

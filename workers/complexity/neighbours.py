@@ -46,6 +46,15 @@ def nearest(points: Tensor, chosen: Tensor, count: int) -> Tensor:
     return found
 
 
+def neighbour_error(points: Tensor, labels: Tensor) -> float:
+    """Leave-one-out error in [0, 1] of the 1-nearest-neighbour rule on ``[N, D]``: the baseline of any such figure."""
+    own = torch.arange(len(points), device=points.device)
+    closest = nearest(points, own, 2)
+    # Of duplicates, another may stand first.
+    other = torch.where(closest[:, 0] == own, closest[:, 1], closest[:, 0])
+    return float((labels[other] != labels).double().mean())
+
+
 def _dtypes(points: Tensor) -> Iterator[torch.dtype]:
     # Reduced-precision products (TF32, bfloat16) would break the bound.
     exact_float32 = points.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
