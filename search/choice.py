@@ -31,6 +31,12 @@ class Promising:
             if len(self._probes) > 2 * (len(self._promoted) + self._most) + 256:
                 self._forget()
 
+    def take(self, probe: Evaluation) -> None:
+        """Note that a probe is promoted, whoever chose it."""
+        name = probe.request.genome.id
+        self._probes[name] = probe
+        self._promoted.add(name)
+
     def promote(self, count: int) -> list[Evaluation]:
         """The ``count`` most promising probes that were not promoted yet.
 

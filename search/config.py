@@ -193,6 +193,17 @@ class ProbeConfig(Section):
     batch_size: int = Field(256, ge=2, description="images per forward pass")
     scoring_images: int = Field(512, ge=2, description="training images that data-driven criteria see")
     latency: bool = Field(False, description="time every probed network (wall-clock column; selection never uses it)")
+    proxies: tuple[str, ...] = Field(
+        (), description="zero-cost proxies to measure as well: synflow, snip, grad_norm, naswot, jacobian, zen"
+    )
+
+
+class SurrogateConfig(Section):
+    """The forecast of trained accuracy, and what it decides."""
+
+    enabled: bool = Field(
+        True, description="let forecasts choose what is probed and trained (strategy evolution; others stay plain)"
+    )
 
 
 class LimitsConfig(Section):
@@ -276,6 +287,7 @@ class SearchConfig(Section):
     space: SpaceConfig = SpaceConfig()
     budget: BudgetConfig = BudgetConfig()
     search: SearchSettings = SearchSettings()
+    surrogate: SurrogateConfig = SurrogateConfig()
     probe: ProbeConfig = ProbeConfig()
     limits: LimitsConfig = LimitsConfig()
     cluster: ClusterConfig = ClusterConfig()

@@ -62,7 +62,7 @@ def run_settings(preflight: Preflight, folder: RunFolder) -> RunSettings:
         keep=config.network.keep,
         base_training=TrainSettings(**config.base_training.model_dump()),
         training=TrainSettings(**config.training.model_dump()),
-        probe=ProbeSettings(config.probe.batch_size, config.probe.latency),
+        probe=ProbeSettings(config.probe.batch_size, config.probe.latency, config.probe.proxies),
         probe_images=config.probe.images,
         scoring_images=config.probe.scoring_images,
         memory_mb=config.limits.memory_mb,
@@ -83,6 +83,7 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
         repeats=c.repeats,
         sensitivity_levels=c.sensitivity_levels,
         max_drop=config.export.max_accuracy_drop,
+        surrogate=config.surrogate.enabled and s.strategy == "evolution",
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from search.choice import Promising, choose
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
 from search.strategies import Strategy, make_strategy
+from search.surrogate.guided import Guided
+from search.surrogate.surrogate import Surrogate
 from spaces.budget import Budget
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
@@ -32,6 +34,7 @@ class PlanSettings:
     repeats: int
     sensitivity_levels: int
     max_drop: float | None
+    surrogate: bool = False
 
 
 class SearchPlan:
@@ -39,9 +42,12 @@ class SearchPlan:
 
     Args:
         base_accuracy: validation accuracy of the base network.
+        images: of the validation split, on which accuracies are measured.
     """
 
-    def __init__(self, space: Space, settings: PlanSettings, base_accuracy: float, seed: int) -> None:
+    def __init__(
+        self, space: Space, settings: PlanSettings, base_accuracy: float, seed: int, images: int = 1000
+    ) -> None:
         self.space = space
         self.settings = settings
         self.base_accuracy = base_accuracy
@@ -53,6 +59,12 @@ class SearchPlan:
         self._ladder: list[Evaluation] = []
         self._promising: dict[str, Promising] = {}
         self._strategy: Strategy | None = None
+        self.surrogate: Surrogate | None = None
+        """What steers the search; ``None`` where nothing does."""
+        if settings.surrogate:
+            base = space.layouts[min(space.layouts)]
+            base_cost = getattr(base.cost(base.full()), settings.cost)
+            self.surrogate = Surrogate(space, settings.cost, base_cost, images, seed)
         self._course = self._story()
 
     def ask(self, number: int) -> Request | None:
@@ -83,17 +95,30 @@ class SearchPlan:
         s = self.settings
         if s.controls:
             yield from self._probe_sensitivity()
-        strategy = make_strategy(s.strategy, self.space, s.population, s.cost, self.seed, self._starting_individuals())
+        starting = self._starting_individuals()
+        strategy: Strategy = make_strategy(s.strategy, self.space, s.population, s.cost, self.seed, starting)
+        if self.surrogate is not None:
+            strategy = Guided(strategy, self.surrogate, self.seed)
         self._strategy = strategy
         promising = self._promising[s.strategy] = Promising(s.trainings, s.cost)
         for round_ in range(s.rounds):
             for _ in range(_share(s.probes, s.rounds, round_)):
                 yield self._next(PROBE, strategy.ask(self._asked), s.strategy)
             yield from self._all_committed()
-            for probe in promising.promote(_share(s.trainings, s.rounds, round_)):
-                yield self._next(TRAIN, probe.request.genome, s.strategy)
+            for probe in self._promote(promising, _share(s.trainings, s.rounds, round_)):
+                forecast = self.surrogate.will_train(probe) if self.surrogate is not None else None
+                yield self._next(TRAIN, probe.request.genome, s.strategy, forecast=forecast)
         if s.controls:
             yield from self._run_controls()
+
+    def _promote(self, promising: Promising, count: int) -> list[Evaluation]:
+        """Who is trained next: by the surrogate where it is ready, else by the probes alone."""
+        if self.surrogate is None or not self.surrogate.ready:
+            return promising.promote(count)
+        chosen = self.surrogate.promote(count)
+        for probe in chosen:
+            promising.take(probe)
+        return chosen
 
     def _probe_sensitivity(self) -> Steps:
         for _, _, genome in sensitivity_ladder(self.space, self.settings.sensitivity_levels):
@@ -143,8 +168,15 @@ class SearchPlan:
         curves = {(name, ratio): accuracy[g.id] for name, ratio, g in ladder if g.id in accuracy}
         return sensitivity_control(self.space, budget, curves, self.base_accuracy)
 
-    def _next(self, stage: str, genome: Genome, origin: str, repeat: int = 0) -> Request:
-        return Request(self._asked, stage, genome, origin, repeat)
+    def _next(
+        self,
+        stage: str,
+        genome: Genome,
+        origin: str,
+        repeat: int = 0,
+        forecast: tuple[float, float, float] | None = None,
+    ) -> Request:
+        return Request(self._asked, stage, genome, origin, repeat, forecast)
 
     def _all_committed(self) -> Steps:
         while self._told < self._asked:

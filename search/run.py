@@ -107,7 +107,8 @@ def load_result(path: Path) -> Result:
 
 def _search(run: Drive, expected: Forecast) -> Finals:
     foundation, base_accuracy = _prepare(run)
-    plan = SearchPlan(foundation.space, plan_settings(run.config), base_accuracy, run.config.seed)
+    images = len(run.preflight.splits.validation)
+    plan = SearchPlan(foundation.space, plan_settings(run.config), base_accuracy, run.config.seed, images)
     archive = Archive(run.folder.archive)
     tracker = background_tracker(run.config, run.record, run.view)
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from spaces.genome import Genome
 from workers.evaluation import Evaluation, Outcome, Request
+from workers.proxies import PROXIES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _IDENTITY = [
     ("number", pa.int64(), "position in the order of commits, from 0"),
@@ -19,13 +20,18 @@ _IDENTITY = [
     (
         "stage",
         pa.string(),
-        "probe (no training), train (fine-tuned to the end) or scratch (trained from fresh weights)",
+        "probe (no training), tune (fine-tuned for a little), train (to the end) or scratch (from fresh weights)",
     ),
     ("origin", pa.string(), "who asked: a strategy, or control:NAME"),
     ("repeat", pa.int64(), "0, or the index of a repeated training with another seed"),
     ("status", pa.string(), "ok or failed"),
     ("reason", pa.string(), "empty, or oom, nan, timeout, error, worker_lost"),
     ("message", pa.string(), "the failure in one line"),
+]
+FORECAST = [
+    ("forecast", pa.float64(), "trained accuracy that the surrogate expected when it sent the candidate to training"),
+    ("forecast_low", pa.float64(), "lower end of the forecast's 90% interval"),
+    ("forecast_high", pa.float64(), "upper end of the forecast's 90% interval"),
 ]
 METRICS = [
     ("accuracy", pa.float64(), "validation top-1 accuracy, 0 to 1"),
@@ -35,6 +41,12 @@ METRICS = [
         pa.float64(),
         "validation accuracy after a ridge refit of the classifier on the features",
     ),
+    (
+        "feature_csg",
+        pa.float64(),
+        "CSG / (K − 1) of the candidate's features: 0 where classes lie apart, 1 where mixed",
+    ),
+    *[(f"proxy_{name}", pa.float64(), f"zero-cost proxy {name}; higher promises more") for name in PROXIES],
     ("params", pa.int64(), "trainable parameters of the compact network"),
     ("macs", pa.int64(), "multiply-accumulates per image (convolutions and linear layers)"),
     ("bytes", pa.int64(), "float32 parameters and buffers"),
@@ -60,7 +72,7 @@ _EMBEDDING = [("embedding", pa.list_(pa.float64()), "statistics of the candidate
 SCHEMA = pa.schema(
     [
         pa.field(name, kind, metadata={"description": text})
-        for name, kind, text in [*_IDENTITY, *METRICS, *_EMBEDDING, *WALL_CLOCK]
+        for name, kind, text in [*_IDENTITY, *FORECAST, *METRICS, *_EMBEDDING, *WALL_CLOCK]
     ],
     metadata={"niwaki_schema": str(SCHEMA_VERSION)},
 )
@@ -89,6 +101,8 @@ def to_row(evaluation: Evaluation, committed_at: float) -> dict[str, Any]:
         "attempts": outcome.attempts,
         "committed_at": committed_at,
     }
+    for (name, _, _), value in zip(FORECAST, request.forecast or (None, None, None), strict=True):
+        row[name] = value
     for name, kind, _ in _MEASURED:
         value = outcome.metrics.get(name)
         row[name] = None if value is None else int(value) if kind == pa.int64() else float(value)
@@ -103,7 +117,15 @@ def evaluations_of(table: pa.Table) -> Iterator[Evaluation]:
 
 def from_row(row: dict[str, Any]) -> Evaluation:
     """The evaluation that :func:`to_row` wrote."""
-    request = Request(row["number"], row["stage"], Genome.from_text(row["genome"]), row["origin"], row["repeat"])
+    foretold = tuple(row[name] for name, _, _ in FORECAST)
+    request = Request(
+        number=row["number"],
+        stage=row["stage"],
+        genome=Genome.from_text(row["genome"]),
+        origin=row["origin"],
+        repeat=row["repeat"],
+        forecast=None if None in foretold else foretold,
+    )
     metrics = {name: row[name] for name, _, _ in _MEASURED if row[name] is not None}
     outcome = Outcome(
         number=row["number"],

@@ -18,7 +18,7 @@ from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
 from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
-from workers.evaluation import FAILED, OK, PROBE, SCRATCH, TRAIN, Outcome, Request
+from workers.evaluation import FAILED, OK, PROBE, SCRATCH, TRAIN, TUNE, Outcome, Request
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
@@ -49,6 +49,7 @@ class Bench:
     probe: ProbeSettings
     training: TrainSettings
     scratch_epochs: int
+    tune_epochs: int
     seed: int
     folder: Path
     keep: tuple[str, ...] = ()
@@ -115,7 +116,9 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
     }
     if request.stage in (TRAIN, SCRATCH):
         return {**_train(request, bench, candidate, seed), **known}, ()
-    metrics, embedding = probe(network, bench.data, bench.probe, len(bench.class_names))
+    if request.stage == TUNE:
+        return {**_tune(request, bench, network, seed), **known}, ()
+    metrics, embedding = probe(network, bench.data, bench.probe, len(bench.class_names), bench.seed)
     if bench.probe.latency:
         timed = measure_latency(
             {"candidate": place(network, bench.data.train)},
@@ -126,6 +129,17 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
         )
         known["latency_ms"] = timed["candidate"].median_ms
     return {**metrics, **known}, embedding
+
+
+def _tune(request: Request, bench: Bench, network: nn.Module, seed: int) -> dict[str, float]:
+    """A training of few epochs, with a schedule of its own; its weights are not kept."""
+    recalibrate(network, bench.data.calibration, bench.probe.batch_size)
+    settings = replace(bench.training, epochs=bench.tune_epochs)
+    train(
+        network, bench.data.train, settings, seed, bench.soft_labels(request.genome) if settings.distillation else None
+    )
+    measured = measure_accuracy(network, bench.data.validation)
+    return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": settings.epochs}
 
 
 def _train(request: Request, bench: Bench, candidate: Candidate, seed: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from spaces.genome import Genome
 
-PROBE, TRAIN, SCRATCH = "probe", "train", "scratch"
+PROBE, TUNE, TRAIN, SCRATCH = "probe", "tune", "train", "scratch"
 OK, FAILED = "ok", "failed"
 REASONS = ("oom", "nan", "timeout", "error", "worker_lost")
 
@@ -23,10 +23,12 @@ class Request:
 
     Attributes:
         number: position in the run's order, from 0.
-        stage: ``probe`` (no training), ``train`` (fine-tuned to the end) or ``scratch`` (the same architecture,
-            trained from fresh weights).
+        stage: ``probe`` (no training), ``tune`` (fine-tuned for a little), ``train`` (to the end) or ``scratch`` (the
+            same architecture, trained from fresh weights).
         origin: who asked: a strategy's name, or ``control:NAME`` for a control.
         repeat: 0, or the index of a repeated training with another seed.
+        forecast: of a training: the accuracy that the surrogate expects, and the ends of its 90% interval. A note, no
+            part of what is asked for.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Request:
     genome: Genome
     origin: str
     repeat: int = 0
+    forecast: tuple[float, float, float] | None = field(default=None, compare=False)
 
     @property
     def purpose(self) -> tuple[str, str, int]:

@@ -41,6 +41,7 @@ class RunSettings:
     probe: ProbeSettings
     probe_images: int
     scoring_images: int
+    tune_epochs: int = 1
     memory_mb: int | None = None
 
     @property
@@ -111,6 +112,7 @@ def make_bench(data: VisibleData, settings: RunSettings, foundation: Foundation)
         probe=settings.probe,
         training=settings.training,
         scratch_epochs=settings.base_training.epochs + settings.training.epochs,
+        tune_epochs=settings.tune_epochs,
         seed=settings.seed,
         folder=settings.folder,
         keep=settings.keep,

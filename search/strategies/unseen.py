@@ -19,6 +19,9 @@ class Seen:
     def add(self, genome: Genome) -> None:
         self._ids.add(genome.id)
 
+    def is_new(self, genome: Genome) -> bool:
+        return genome.id not in self._ids
+
     def first_new(self, *makers: Callable[[int], Genome]) -> Genome:
         """The first genome not seen before, from up to ``ATTEMPTS`` tries of each maker in turn; from now on it is.
 
@@ -29,7 +32,7 @@ class Seen:
         for make in makers:
             for attempt in range(ATTEMPTS):
                 genome = make(attempt)
-                if genome.id not in self._ids:
+                if self.is_new(genome):
                     self._ids.add(genome.id)
                     return genome
         return genome

@@ -1,0 +1,187 @@
+"""How many trainings a search needs, on a table of candidates: forecasts against Optuna, evolution and chance.
+
+    python benchmarks/table_search.py benchmarks/tables/digits.parquet [--seeds 20] [--cost params]
+
+The target is the hypervolume that random search reaches with 200 trainings (median over the seeds). Printed per
+strategy: the trainings until it is reached, median and 95% bootstrap interval over the seeds, by what the search saw
+(validation accuracy, training seed 0) and by what it did not see (test accuracy, mean of both training seeds); and the
+hypervolume after some numbers of trainings. Strategies that know no probes are told trained accuracies: random,
+Optuna's TPE and NSGA-II, and our evolution. ``evolution + probes`` is the product without forecasts; ``surrogate`` the
+product as it is. Both probe; how much is printed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table as Printed
+from table_space import Table, read_table
+
+from search.plan import PlanSettings, SearchPlan
+from search.strategies import make_strategy
+from spaces.randomness import numpy_generator
+from workers.evaluation import PROBE, TRAIN, Request
+
+RANDOM_TRAININGS = 200
+MOST_DIRECT, MOST_OURS = 400, 72
+CHECKPOINTS = (12, 24, 48, 100, 200)
+
+
+@dataclass(frozen=True)
+class Course:
+    """One search on the table: the candidates it trained, in order, and the probes it made before each."""
+
+    trained: list[str]
+    probes: list[int]
+
+
+Search = Callable[[Table, str, int], Course]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", type=Path, nargs="+")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--cost", default="params", choices=("params", "macs"))
+    parser.add_argument("--only", nargs="+", choices=tuple(SEARCHES), default=list(SEARCHES))
+    parser.add_argument("--record", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    figures = {path.stem: compare(read_table(path), path, arguments) for path in arguments.tables}
+    if arguments.record is not None:
+        arguments.record.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def compare(table: Table, path: Path, arguments: argparse.Namespace) -> dict[str, dict[str, object]]:
+    """Run all searches over all seeds, print them, and return the figures."""
+    curves: dict[str, dict[bool, list[list[float]]]] = {}
+    probes: dict[str, list[list[int]]] = {}
+    for name in ("random", *[n for n in arguments.only if n != "random"]):
+        courses = [SEARCHES[name](table, arguments.cost, seed) for seed in range(arguments.seeds)]
+        curves[name] = {held: [curve(table, c, arguments.cost, held) for c in courses] for held in (False, True)}
+        probes[name] = [c.probes for c in courses]
+    console = Console()
+    printed = Printed(
+        title=f"{path.name}: {len(table.rows)} candidates, {arguments.seeds} seeds, cost {arguments.cost}"
+    )
+    for title in ("strategy", "trainings to target (seen)", "(held out)", "probes till then", *map(str, CHECKPOINTS)):
+        printed.add_column(title, justify="left" if title == "strategy" else "right")
+    figures: dict[str, dict[str, object]] = {}
+    targets = {
+        held: _median([c[min(RANDOM_TRAININGS, len(c)) - 1] for c in curves["random"][held]]) for held in (False, True)
+    }
+    for name, both in curves.items():
+        needed = {held: [first_at(c, targets[held]) for c in both[held]] for held in (False, True)}
+        spent = [_at(p, n) for p, n in zip(probes[name], needed[False], strict=True)]
+        values = [_median([c[min(n, len(c)) - 1] for c in both[True]]) for n in CHECKPOINTS]
+        printed.add_row(
+            name, *[_interval(needed[h]) for h in (False, True)], f"{_median(spent):.0f}", *[f"{v:.4f}" for v in values]
+        )
+        figures[name] = {"seen": needed[False], "held_out": needed[True], "probes": spent, "hypervolume": values}
+    console.print(printed)
+    return figures
+
+
+def curve(table: Table, course: Course, cost: str, held_out: bool) -> list[float]:
+    """Hypervolume after each training."""
+    return [table.hypervolume(course.trained[: n + 1], cost, held_out) for n in range(len(course.trained))]
+
+
+def first_at(curve_: Sequence[float], target: float) -> float:
+    """Trainings until ``target``; infinite where it is not reached."""
+    return next((n + 1.0 for n, value in enumerate(curve_) if value >= target), math.inf)
+
+
+def direct(strategy: str) -> Search:
+    """A search whose every evaluation is a training."""
+
+    def run(table: Table, cost: str, seed: int) -> Course:
+        chosen = make_strategy(strategy, table.space, 20, cost, seed)
+        trained: dict[str, None] = {}
+        for number in range(3 * MOST_DIRECT):
+            genome = chosen.ask(number)
+            chosen.tell(table.train(Request(number, PROBE, genome, strategy)))
+            trained.setdefault(genome.id)  # a candidate that is proposed again costs nothing
+            if len(trained) >= min(MOST_DIRECT, len(table.rows)):
+                break
+        return Course(list(trained), [0] * len(trained))
+
+    return run
+
+
+def random(table: Table, cost: str, seed: int) -> Course:
+    """Candidates of the table in random order."""
+    order = numpy_generator(seed, "random search").permutation(len(table.space.genomes))[:MOST_DIRECT]
+    return Course([table.space.genomes[i].id for i in order], [0] * len(order))
+
+
+def product(surrogate: bool) -> Search:
+    """The product's own course, two trainings a round."""
+
+    def run(table: Table, cost: str, seed: int) -> Course:
+        trainings = min(MOST_OURS, len(table.rows) // 4)
+        settings = PlanSettings(
+            strategy="evolution",
+            probes=min(10 * trainings, len(table.rows) // 2),
+            trainings=trainings,
+            rounds=trainings // 2,
+            population=20,
+            cost=cost,
+            controls=False,
+            repeats=1,
+            sensitivity_levels=1,
+            max_drop=None,
+            surrogate=surrogate,
+        )
+        return Course(*_follow(SearchPlan(table.space, settings, 1.0, seed, table.images), table))
+
+    return run
+
+
+def _follow(plan: SearchPlan, table: Table) -> tuple[list[str], list[int]]:
+    trained: list[str] = []
+    probes: list[int] = []
+    for number, request in enumerate(iter(lambda: plan.ask(0), None)):
+        assert request.number == number
+        if request.stage == TRAIN:
+            trained.append(request.genome.id)
+            probes.append(number - len(trained) + 1)
+        plan.tell(table.answer(request))
+    return trained, probes
+
+
+SEARCHES: dict[str, Search] = {
+    "random": random,
+    "optuna-tpe": direct("optuna-tpe"),
+    "optuna-nsga2": direct("optuna-nsga2"),
+    "evolution": direct("evolution"),
+    "evolution + probes": product(False),
+    "surrogate": product(True),
+}
+
+
+def _at(probes: Sequence[int], trainings: float) -> float:
+    return float(probes[min(int(trainings), len(probes)) - 1]) if math.isfinite(trainings) else math.inf
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values))
+
+
+def _interval(values: Sequence[float]) -> str:
+    rng = np.random.default_rng(0)
+    drawn = np.median(rng.choice(np.asarray(values), (2000, len(values))), axis=1)
+    low, high = np.sort(drawn)[[49, 1949]]
+    return f"{_median(values):.0f} [{low:.0f}, {high:.0f}]"
+
+
+if __name__ == "__main__":
+    main()
