@@ -50,3 +50,19 @@ def fit(rows: Sequence[dict[str, Any]], figures: Sequence[str]) -> Fit:
         float(np.abs(probable - error).mean()),
         float(np.corrcoef(probable, error)[0, 1]),
     )
+
+
+def choose_and_fit(rows: Sequence[dict[str, Any]], figures: Sequence[str]) -> tuple[float, float]:
+    """Mean absolute error and Pearson's correlation where the choice of one figure is left to the other sources too."""
+    error = np.array([row["error"] for row in rows])
+    target = np.array([angle(value) for value in error])
+    sources = np.array([row["source"] for row in rows])
+    probable = np.empty(len(rows))
+    for source in np.unique(sources):
+        out = sources == source
+        values = {figure: np.array([row["figures"][figure] for row in rows]) for figure in figures}
+        best = max(figures, key=lambda f: float(np.corrcoef(values[f][~out], error[~out])[0, 1]))
+        design = np.array([[1.0, angle(value)] for value in values[best]])
+        solved = np.linalg.lstsq(design[~out], target[~out], rcond=None)[0]
+        probable[out] = [share(value) for value in design[out] @ solved]
+    return float(np.abs(probable - error).mean()), float(np.corrcoef(probable, error)[0, 1])

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from csg_fit import Fit, fit
+from csg_fit import Fit, choose_and_fit, fit
 from csg_networks import NETWORKS, test_errors
 from csg_plot import draw, is_neighbour, is_overlap
 from csg_variants import Variant, make_variants
@@ -204,6 +204,11 @@ def show(rows: list[Row]) -> None:
             f"{fitted.correlation:.3f}",
         )
     console.print(fits)
+    for kind, wanted in (("overlap", is_overlap), ("1-NN error", is_neighbour)):
+        absolute, correlation = choose_and_fit(rows, [figure for figure in rows[0]["figures"] if wanted(figure)])
+        console.print(
+            f"one figure of {kind}, chosen and fitted on the other sources: {absolute:.3f}, r {correlation:.3f}"
+        )
     console.print(
         f"training {sum(row['training seconds'] for row in rows):.0f} CPU seconds, embedding "
         + ", ".join(f"{name} {sum(row['seconds'][name] for row in rows):.0f}" for name in EMBEDDED)
