@@ -31,7 +31,7 @@ from spaces.randomness import numpy_generator
 from workers.evaluation import PROBE, TRAIN, Request
 
 RANDOM_TRAININGS = 200
-MOST_DIRECT, MOST_OURS = 400, 72
+MOST_DIRECT, MOST_OURS = 400, 48
 CHECKPOINTS = (12, 24, 48, 100, 200)
 
 
@@ -68,7 +68,7 @@ def compare(table: Table, path: Path, arguments: argparse.Namespace) -> dict[str
         courses = [SEARCHES[name](table, arguments.cost, seed) for seed in range(arguments.seeds)]
         curves[name] = {held: [curve(table, c, arguments.cost, held) for c in courses] for held in (False, True)}
         probes[name] = [c.probes for c in courses]
-    console = Console()
+    console = Console(width=max(110, Console().width))
     printed = Printed(
         title=f"{path.name}: {len(table.rows)} candidates, {arguments.seeds} seeds, cost {arguments.cost}"
     )

@@ -18,6 +18,7 @@ from workers.evaluation import PROBE, SCRATCH, TRAIN, Evaluation, Request, is_co
 
 WAIT = None
 Steps = Iterator[Request | None]
+Foretold = tuple[float, float, float] | None
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,22 @@ class SearchPlan:
             for _ in range(_share(s.probes, s.rounds, round_)):
                 yield self._next(PROBE, strategy.ask(self._asked), s.strategy)
             yield from self._all_committed()
-            for probe in self._promote(promising, _share(s.trainings, s.rounds, round_)):
-                forecast = self.surrogate.will_train(probe) if self.surrogate is not None else None
+            for probe, forecast in self._promote(promising, _share(s.trainings, s.rounds, round_)):
                 yield self._next(TRAIN, probe.request.genome, s.strategy, forecast=forecast)
         if s.controls:
             yield from self._run_controls()
 
-    def _promote(self, promising: Promising, count: int) -> list[Evaluation]:
-        """Who is trained next: by the surrogate where it is ready, else by the probes alone."""
-        if self.surrogate is None or not self.surrogate.ready:
-            return promising.promote(count)
-        chosen = self.surrogate.promote(count)
-        for probe in chosen:
-            promising.take(probe)
-        return chosen
+    def _promote(self, promising: Promising, count: int) -> list[tuple[Evaluation, Foretold]]:
+        """Who is trained next, and what is expected of it: by the surrogate where it is ready, else by probes alone."""
+        if self.surrogate is None:
+            return [(probe, None) for probe in promising.promote(count)]
+        if self.surrogate.ready:
+            chosen = self.surrogate.promote(count)
+            for probe in chosen:
+                promising.take(probe)
+        else:
+            chosen = promising.promote(count)
+        return list(zip(chosen, self.surrogate.will_train(chosen), strict=True))
 
     def _probe_sensitivity(self) -> Steps:
         for _, _, genome in sensitivity_ladder(self.space, self.settings.sensitivity_levels):
@@ -174,7 +177,7 @@ class SearchPlan:
         genome: Genome,
         origin: str,
         repeat: int = 0,
-        forecast: tuple[float, float, float] | None = None,
+        forecast: Foretold = None,
     ) -> Request:
         return Request(self._asked, stage, genome, origin, repeat, forecast)
 

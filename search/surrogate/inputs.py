@@ -1,6 +1,6 @@
-"""What a forecast is made from: named inputs of a candidate, in groups that are measured one by one.
+"""What a forecast is made from: named inputs of a candidate, in groups.
 
-``benchmarks/predictor.py`` prints what each group is worth; :data:`DEFAULT` are those that earn their place.
+``benchmarks/predictor.py`` prints what each group is worth on a table of trainings.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spaces.genome import Genome
+from spaces.layout import Layout
 from spaces.space import Space
 from workers.measure.embedding import NAMES as EMBEDDING
 
@@ -44,11 +45,15 @@ def size(space: Space, candidate: Candidate) -> Inputs:
 
 
 def shape(space: Space, candidate: Candidate) -> Inputs:
-    """How the channels are spread: the mean and least log keep ratio of every cluster of groups, and the growth."""
+    """How the channels are spread: what the classifier reads, the mean and least log keep ratio of every cluster of
+    groups, and the growth.
+    """
     genome, layout = candidate.genome, space.layout(candidate.genome)
-    kept = np.log2(space.widths(genome) / layout.sizes)
+    widths = space.widths(genome)
+    kept = np.log2(widths / layout.sizes)
     clusters = np.array([space.clusters[name] for name in layout.names])
     found = {f"growth.{i}": float(modules) for i, modules in enumerate(genome.growth)}
+    found["read"] = math.log2(layout.counts(widths)[_last_linear(layout), 0])
     for cluster in range(space.blends):
         ratios = kept[clusters == cluster]
         found[f"keep.{cluster}"] = float(ratios.mean()) if len(ratios) else 0.0
@@ -102,14 +107,14 @@ GROUPS: Mapping[str, Group] = {
     "tuned": tuned,
 }
 
-DEFAULT = ("size", "shape", "probe", "feature_csg", "embedding", "proxies")
-"""The groups of a forecast from a probe."""
-
 GENOME = ("size", "shape")
 """The groups of a forecast from a genome alone."""
 
+PROBED = (*GENOME, "probe", "feature_csg", "embedding", "proxies")
+"""The groups of a forecast from a probe."""
 
-def matrix(space: Space, candidates: Sequence[Candidate], groups: Sequence[str] = DEFAULT) -> np.ndarray:
+
+def matrix(space: Space, candidates: Sequence[Candidate], groups: Sequence[str]) -> np.ndarray:
     """Inputs of ``candidates``, float ``[N, D]``; columns are those of the first candidate.
 
     Raises:
@@ -132,6 +137,12 @@ def _gather(space: Space, candidate: Candidate, groups: Sequence[str]) -> Inputs
     for name in groups:
         found.update(GROUPS[name](space, candidate))
     return found
+
+
+def _last_linear(layout: Layout) -> int:
+    """Index of the classifier, or of the last layer where no linear one ends the network."""
+    linear = [i for i, layer in enumerate(layout.layers) if layer.kind == "linear"]
+    return linear[-1] if linear else len(layout.layers) - 1
 
 
 def _odds(accuracy: float, images: int = 200) -> float:

@@ -6,14 +6,16 @@ Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006), §2.2.
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from search.surrogate.scale import accuracy_of, log_odds, sampling_variance
 
@@ -67,6 +69,7 @@ class Predictor:
     Attributes:
         left_out: what it says of each training when fitted to the other folds.
         tau: Kendall's rank correlation of :attr:`left_out` with the trained accuracies.
+        error: root mean square of what :attr:`left_out` is off, in log-odds.
     """
 
     def __init__(self, inputs: np.ndarray, accuracies: np.ndarray, images: int) -> None:
@@ -92,10 +95,11 @@ class Predictor:
         self._caution = float(np.sqrt((PRIOR + np.square(errors).sum()) / (PRIOR + len(errors))))
         self.left_out = self._forecast(mean, np.maximum(variance - self._white, 1e-9))
         self.tau = _tau(self.left_out.mean, y)
+        self.error = float(np.sqrt(np.square(self.left_out.mean - y).mean()))
 
     def predict(self, inputs: np.ndarray) -> Forecast:
         """Forecasts for ``inputs``, float ``[M, D]``."""
-        with threadpool_limits(1):
+        with _one_thread():
             mean, deviation = self._process.predict(self._standard(inputs), return_std=True)
         return self._forecast(mean, np.maximum(np.square(deviation) - self._white, 1e-9))
 
@@ -114,12 +118,12 @@ class Predictor:
 
 
 def _fitted(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> GaussianProcessRegressor:
-    """The process with the most likely hyper-parameters. One thread: sums in another order are other numbers."""
+    """The process with the most likely hyper-parameters."""
     dimensions = max(x.shape[1], 1)
     linear = ConstantKernel(0.5 / dimensions, (1e-4 / dimensions, 1e1 / dimensions)) * DotProduct(1.0, "fixed")
     smooth = ConstantKernel(0.5, (1e-2, 1e1)) * RBF(float(np.sqrt(dimensions)), (0.3, 30.0 * np.sqrt(dimensions)))
     kernel = (linear + smooth) + WhiteKernel(0.05, (1e-3, 1.0))
-    with threadpool_limits(1), warnings.catch_warnings():
+    with _one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound that is reached is a bound, not a failure
         return GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=0).fit(x, y)
 
@@ -130,10 +134,21 @@ def _cross_validated(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[n
     for fold in range(FOLDS):
         out = np.arange(len(y)) % FOLDS == fold
         process = _fitted(x[~out], y[~out], noise[~out])
-        with threadpool_limits(1):
+        with _one_thread():
             mean[out], deviation = process.predict(x[out], return_std=True)
         variance[out] = np.square(deviation)
     return mean, variance
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # looking for them takes longer than a forecast
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Sums in another order are other numbers, and the number of cores must not decide a search."""
+    limits: AbstractContextManager[object] = _libraries().limit(limits=1)
+    return limits
 
 
 def _tau(first: np.ndarray, second: np.ndarray) -> float:

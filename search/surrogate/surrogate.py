@@ -1,6 +1,7 @@
 """Learns from a search's evaluations what trained accuracy to expect, of probed candidates and of genomes alone.
 
-Two predictors in a row. The first is fitted to trainings and reads a candidate's probe; the second is fitted to what
+Whether a candidate's probe says more than its genome does is for cross-validation to decide, at every refit. Where it
+does, there are two predictors in a row: the first is fitted to trainings and reads probes; the second is fitted to what
 the first says of every probed candidate and reads the genome alone, so that hundreds of probes teach it what a dozen
 trainings could not.
 """
@@ -14,13 +15,16 @@ import numpy as np
 
 from search.surrogate.improvement import Front, expected_improvement, pick
 from search.surrogate.inner import evolve
-from search.surrogate.inputs import DEFAULT, GENOME, Candidate, matrix
+from search.surrogate.inputs import GENOME, PROBED, Candidate, matrix
 from search.surrogate.predictor import FEWEST, Forecast, Predictor
 from search.surrogate.record import Record
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
 from workers.evaluation import PROBE, TRAIN, TUNE, Evaluation
+
+CHOICES: tuple[tuple[str, ...], ...] = (GENOME, PROBED)
+"""Inputs that a refit chooses from, by the error of the cross-validation; of equals the first."""
 
 MOST_LEARNT = 240
 """Probed candidates that the second predictor learns from: the latest; its cost grows with their cube."""
@@ -48,6 +52,7 @@ class Surrogate:
         self._taken: set[str] = set()
         self._foretold: dict[str, float] = {}
         self._predictor: Predictor | None = None
+        self._groups: tuple[str, ...] = GENOME
         self._stale = False
 
     def tell(self, evaluation: Evaluation) -> None:
@@ -86,18 +91,18 @@ class Surrogate:
         forecast = self.forecast(names) if names else None
         if forecast is None:
             return []
-        chosen = [names[i] for i in pick(forecast, self._costs(names), self._front(), count)]
-        return [self._probed[name] for name in chosen]
+        return [self._probed[names[i]] for i in pick(forecast, self._costs(names), self._front(), count)]
 
-    def will_train(self, probe: Evaluation) -> tuple[float, float, float] | None:
-        """Note that a candidate goes to training; its forecast (accuracy, and the ends of the 90% interval) if any."""
-        name = probe.request.genome.id
-        self._taken.add(name)
-        forecast = self.forecast([name]) if name in self._probed else None
+    def will_train(self, probes: Sequence[Evaluation]) -> list[tuple[float, float, float] | None]:
+        """Note that candidates go to training; the forecast of each (accuracy, ends of the 90% interval) if any."""
+        names = [probe.request.genome.id for probe in probes]
+        self._taken.update(names)
+        forecast = self.forecast(names) if names and all(name in self._probed for name in names) else None
         if forecast is None:
-            return None
-        self._foretold[name] = float(forecast.accuracy[0])
-        return float(forecast.accuracy[0]), float(forecast.low[0]), float(forecast.high[0])
+            return [None] * len(names)
+        self._foretold.update(zip(names, forecast.accuracy.tolist(), strict=True))
+        ends = (forecast.accuracy.tolist(), forecast.low.tolist(), forecast.high.tolist())
+        return list(zip(*ends, strict=True))
 
     def propose(self, count: int, number: int) -> list[Genome]:
         """Up to ``count`` genomes worth a probe: evolved on the forecast, then picked to spread along its front."""
@@ -106,7 +111,9 @@ class Surrogate:
         if taught is None:
             return []
         known = [self._candidate(name) for name in names]
-        genomes = Predictor(matrix(self._space, known, GENOME), taught.accuracy, self._images)
+        genomes = self._predictor
+        if genomes is None or self._groups != GENOME:
+            genomes = Predictor(matrix(self._space, known, GENOME), taught.accuracy, self._images)
 
         def foretell(some: Sequence[Genome]) -> Forecast:
             return genomes.predict(matrix(self._space, [Candidate(g, {}) for g in some], GENOME))
@@ -130,7 +137,9 @@ class Surrogate:
         self._stale = False
         candidates = [candidate for candidate, _ in self._trained.values()]
         accuracies = [accuracy for _, accuracy in self._trained.values()]
-        self._predictor = Predictor(self._inputs(candidates), np.array(accuracies), self._images)
+        fitted = {g: Predictor(matrix(self._space, candidates, g), np.array(accuracies), self._images) for g in CHOICES}
+        self._groups = min(CHOICES, key=lambda groups: fitted[groups].error)
+        self._predictor = fitted[self._groups]
         self.record.judge()
 
     def _front(self) -> Front:
@@ -143,7 +152,7 @@ class Surrogate:
         return list(zip((1.0 - fitted.accuracy).tolist(), costs, strict=True))
 
     def _inputs(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        return matrix(self._space, candidates, DEFAULT)
+        return matrix(self._space, candidates, self._groups)
 
     def _candidate(self, name: str) -> Candidate:
         probe = self._probed[name]

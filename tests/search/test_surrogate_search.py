@@ -15,7 +15,7 @@ from search.front import Point, hypervolume
 from search.plan import PlanSettings, SearchPlan
 from search.surrogate.guided import Guided
 from search.surrogate.inner import evolve
-from search.surrogate.inputs import DEFAULT, Candidate, matrix
+from search.surrogate.inputs import PROBED, Candidate, matrix
 from search.surrogate.predictor import FEWEST as FEWEST_TRAININGS
 from search.surrogate.record import FEWEST, LEAST_TAU, Record, rank_correlation
 from search.surrogate.surrogate import Surrogate
@@ -200,4 +200,4 @@ def test_inputs_that_a_candidate_lacks_are_named() -> None:
     genome = SPACE.sample(np.random.default_rng(0))
     full = Candidate(genome, {"accuracy": 0.5, "loss": 1.0})
     with pytest.raises(ValueError, match="lacks 'loss'"):
-        matrix(SPACE, [full, Candidate(genome, {"accuracy": 0.5})], DEFAULT)
+        matrix(SPACE, [full, Candidate(genome, {"accuracy": 0.5})], PROBED)
