@@ -33,9 +33,11 @@ from search.report import (
     Ledger,
     Measured,
     Sameness,
+    Screening,
     judge,
     write_report,
 )
+from search.report.forecasts import NOT_FOLLOWED
 from search.report.wording import plural
 from search.schema import evaluations_of
 from search.shipping import ship
@@ -69,8 +71,9 @@ def conclude(run: Drive, foundation: Foundation, plan: SearchPlan, tracker: Proj
     measurements = _measure(run, foundation, front, trainings)
     left = tracker.close(deadline_s=60.0)
     table = read_archive(run.folder.archive)
-    notes = _notes(left, run.folder, table, chosen, measurements)
-    finals = _finals(run, foundation, front, chosen, measurements, trainings, table, notes)
+    screening = _screening(plan, table)
+    notes = _notes(left, run.folder, table, chosen, measurements, screening)
+    finals = _finals(run, foundation, front, chosen, measurements, trainings, table, screening, notes)
     if run.config.tracking.enabled:
         run.view.step("logging to MLflow, registering")
         finals = ship(run, finals, evaluations_of(table), measurements.front)
@@ -141,6 +144,7 @@ def _finals(
     measurements: Measurements,
     trainings: Sequence[Evaluation],
     table: pa.Table,
+    screening: Screening | None,
     notes: tuple[str, ...],
 ) -> Finals:
     config, m = run.config, measurements
@@ -166,11 +170,25 @@ def _finals(
         controls=controls,
         verdicts=tuple(judge(chosen_test, c.test, c.name) for c in controls) if chosen_test else (),
         hypervolume=_hypervolumes(front, m.front, m.base, cost),
-        ledger=_ledger(table, run.record, controls, chosen_test, run.started),
+        ledger=_ledger(table, run.record, controls, chosen_test, screening, run.started),
         environment=_environment(config),
         notes=notes,
         registered=run.record.registered,
+        screening=screening,
     )
+
+
+def _screening(plan: SearchPlan, table: pa.Table) -> Screening | None:
+    """The surrogate's part in the search.
+
+    The archive does not say which probes the surrogate proposed. All of them are taken off what it looked at, so that
+    what it passed over is rather put too low.
+    """
+    if plan.surrogate is None:
+        return None
+    rows = zip(table.column("stage").to_pylist(), table.column("origin").to_pylist(), strict=True)
+    probes = sum(stage == PROBE and not is_control(origin) for stage, origin in rows)
+    return Screening(max(plan.surrogate.proposed - probes, 0), plan.surrogate.record.trusted)
 
 
 def _data_set(run: Drive) -> DataSet:
@@ -252,7 +270,12 @@ def _hypervolumes(
 
 
 def _ledger(
-    table: pa.Table, record: RunRecord, controls: Sequence[Control], chosen_test: Sequence[float], started: float
+    table: pa.Table,
+    record: RunRecord,
+    controls: Sequence[Control],
+    chosen_test: Sequence[float],
+    screening: Screening | None,
+    started: float,
 ) -> Ledger:
     rows = table.select(["stage", "origin", "status", "reason", "seconds"]).to_pylist()
     own = [r for r in rows if not is_control(r["origin"])]
@@ -273,11 +296,17 @@ def _ledger(
         failures=dict(Counter(r["reason"] for r in rows if r["status"] != OK)),
         gain_per_hour=gain,
         wall_seconds=time.time() - started,
+        saved_seconds=screening.passed_over * sum(probes) / len(probes) if screening and probes else math.nan,
     )
 
 
 def _notes(
-    left: int, folder: RunFolder, table: pa.Table, chosen: Evaluation | None, measurements: Measurements
+    left: int,
+    folder: RunFolder,
+    table: pa.Table,
+    chosen: Evaluation | None,
+    measurements: Measurements,
+    screening: Screening | None,
 ) -> tuple[str, ...]:
     notes = []
     if left:
@@ -292,4 +321,6 @@ def _notes(
         notes.append("No candidate was trained within the budget, so none was chosen.")
     if "worker_lost" in table.column("reason").unique().to_pylist():
         notes.append("Some evaluations lost their worker more often than the limit allows; see the failures.")
+    if screening is not None and not screening.trusted:
+        notes.append(f"{NOT_FOLLOWED[0].upper()}{NOT_FOLLOWED[1:]}.")
     return tuple(notes)

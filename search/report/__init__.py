@@ -11,8 +11,9 @@ from search.report.measurements import (
     Ledger,
     Measured,
     Sameness,
+    Screening,
 )
-from search.report.tables import front_rows, front_table, verdict_table
+from search.report.tables import forecast_table, front_rows, front_table, verdict_table
 from search.report.verdict import Verdict, judge, tally
 from search.report.write import read_finals, write_report
 
@@ -27,7 +28,9 @@ __all__ = [
     "Ledger",
     "Measured",
     "Sameness",
+    "Screening",
     "Verdict",
+    "forecast_table",
     "front_rows",
     "front_table",
     "judge",

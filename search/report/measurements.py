@@ -186,7 +186,8 @@ class Ledger:
         failures: failed evaluations per reason.
         gain_per_hour: accuracy gained per device-hour (fraction per hour), the search's, by the run's definition.
         wall_seconds: from start to end, by the clock.
-        saved_seconds: device-seconds of training that the surrogate saved.
+        saved_seconds: device-seconds of probing that the surrogate saved, by estimate: what it passed over times the
+            mean of the search's probes.
     """
 
     base_seconds: float
@@ -204,6 +205,19 @@ class Ledger:
     def device_seconds(self) -> float:
         """All device-seconds of the run."""
         return self.base_seconds + self.probe_seconds + self.training_seconds + self.control_seconds
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What the surrogate did beside its forecasts, which are in the archive.
+
+    Attributes:
+        passed_over: genomes that it looked at and that were not probed, by estimate.
+        trusted: whether its forecasts were still followed at the end.
+    """
+
+    passed_over: int
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -229,6 +243,7 @@ class Finals:
         chosen_test: test accuracies of the chosen candidate's repeated trainings, one per seed.
         registered: the registered model, as ``models:/name/version``.
         tracking_uri: where MLflow was logged to.
+        screening: the surrogate's part; None where there was no surrogate.
         notes: further remarks for the reader.
     """
 
@@ -250,6 +265,7 @@ class Finals:
     notes: tuple[str, ...] = ()
     registered: str | None = None
     tracking_uri: str | None = None
+    screening: Screening | None = None
 
     @property
     def chosen_network(self) -> Measured | None:

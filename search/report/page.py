@@ -10,6 +10,7 @@ import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
 from search.report.failures import count_failures
+from search.report.forecasts import judge_forecasts
 from search.report.foretelling import compare_probes
 from search.report.headline import write_headline
 from search.report.markup import Markup, join, tag
@@ -21,6 +22,7 @@ from search.report.sections.alternatives import alternatives
 from search.report.sections.conditions import conditions, onward
 from search.report.sections.cost import cost
 from search.report.sections.failed import failed
+from search.report.sections.forecasting import forecasting
 from search.report.sections.front import front
 from search.report.sections.growth import growth
 from search.report.sections.network import network
@@ -52,6 +54,7 @@ def build_page(table: pa.Table, finals: Finals, run: Path) -> str:
             growth(measure_progress(table, finals), finals),
             network(finals),
             probing(compare_probes(table)),
+            forecasting(judge_forecasts(table), finals),
             failed(count_failures(table), table.num_rows),
             cost(finals),
             conditions(finals),

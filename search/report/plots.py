@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from search.report import wording
 from search.report.axis import LogAxis, error
+from search.report.forecasts import Forecasts, forecast_axis, judge_forecasts, why_none
 from search.report.foretelling import Foretelling, compare_probes
 from search.report.measurements import Finals, Measured
 from search.report.palette import LIGHT
@@ -60,6 +61,7 @@ def draw_plots(table: pa.Table, finals: Finals) -> dict[str, bytes]:
         "hypervolume.png": lambda: _hypervolume(measure_progress(table, finals), finals),
         "widths.png": lambda: _widths(finals.chosen_network),
         "probe_vs_training.png": lambda: _probing(compare_probes(table)),
+        "forecasts.png": lambda: _forecasts(judge_forecasts(table), finals),
     }
     with matplotlib.rc_context(_STYLE):
         return {name: _png(job()) for name, job in jobs.items()}
@@ -81,7 +83,7 @@ def _front(scene: Scene, finals: Finals) -> Figure:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     _log_axis(axes, scene.x, "x")
-    _log_axis(axes, scene.y, "y")
+    _log_axis(axes, scene.y, "y", reverse=True)
     axes.set_xlabel(wording.MEASURES[finals.cost])
     axes.set_ylabel("accuracy in % (on the scale of the error)")
 
@@ -116,15 +118,16 @@ def _front(scene: Scene, finals: Finals) -> Figure:
     return figure
 
 
-def _log_axis(axes: Axes, axis: LogAxis, which: str) -> None:
-    """Make one side logarithmic with our ticks; errors (y) run downwards, so that better is up."""
+def _log_axis(axes: Axes, axis: LogAxis, which: str, reverse: bool = False) -> None:
+    """Make one side logarithmic with our ticks; ``reverse`` is for errors, so that better is up or right."""
+    ends = (axis.high, axis.low) if reverse else (axis.low, axis.high)
     side = axes.xaxis if which == "x" else axes.yaxis
     if which == "x":
         axes.set_xscale("log")
-        axes.set_xlim(axis.low, axis.high)
+        axes.set_xlim(*ends)
     else:
         axes.set_yscale("log")
-        axes.set_ylim(axis.high, axis.low)
+        axes.set_ylim(*ends)
     side.set_ticks(list(axis.ticks), labels=list(axis.labels))
     side.set_ticks([], minor=True)
 
@@ -195,4 +198,35 @@ def _probing(foretelling: Foretelling) -> Figure:
         else f"n = {len(pairs)}"
     )
     axes.set_title(tau, fontsize=10, loc="left", color=LIGHT["ink"])
+    return figure
+
+
+def _forecasts(forecasts: Forecasts, finals: Finals) -> Figure:
+    pairs = forecasts.pairs
+    if not pairs:
+        return _blank(why_none(finals))
+    axis, floor = forecast_axis(forecasts, finals)
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    _log_axis(axes, axis, "x", reverse=True)
+    _log_axis(axes, axis, "y", reverse=True)
+    axes.plot([axis.low, axis.high], [axis.low, axis.high], color=LIGHT["quiet"], lw=1, ls=(0, (4, 3)), zorder=1)
+    axes.hlines(
+        [error(p.trained, floor) for p in pairs],
+        [error(p.low, floor) for p in pairs],
+        [error(p.high, floor) for p in pairs],
+        color=LIGHT["validation"], lw=1.1, alpha=0.7, zorder=2,
+    )  # fmt: skip
+    for held, marker, colour in ((True, "o", "test"), (False, "D", "chosen")):
+        shown = [p for p in pairs if p.held is held]
+        if shown:
+            xs, ys = [error(p.forecast, floor) for p in shown], [error(p.trained, floor) for p in shown]
+            label = f"interval {'held' if held else 'missed'}"
+            axes.scatter(xs, ys, s=34, marker=marker, color=LIGHT[colour], lw=0, zorder=3, label=label)
+    axes.set_xlabel("foretold: validation accuracy in %")
+    axes.set_ylabel("trained: validation accuracy in %")
+    tau = forecasts.ranking.tau.value
+    ranked = f"Kendall’s τ = {tau:.2f}, n = {len(pairs)}" if math.isfinite(tau) else f"n = {len(pairs)}"
+    axes.set_title(ranked, fontsize=10, loc="left", color=LIGHT["ink"])
+    axes.legend(loc="lower right")
     return figure

@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from search.report import wording
+from search.report.correlation import Estimate
+from search.report.forecasts import NOT_FOLLOWED, judge_forecasts
 from search.report.measurements import Finals, Measured
 from search.report.verdict import LABELS, Verdict
 
@@ -124,6 +126,42 @@ def verdict_table(finals: Finals) -> Table:
     table.caption = "test accuracy; differences in percentage points"
     table.caption_justify = "left"
     return table
+
+
+def forecast_table(table: pa.Table, finals: Finals) -> Table | None:
+    """How well forecasts and probes ranked what was trained, for the terminal; None where nothing was foretold.
+
+    Args:
+        table: the run's archive.
+        finals: its final measurements.
+    """
+    forecasts = judge_forecasts(table)
+    if not forecasts.pairs:
+        return None
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("ranks trainings", "τ", "95% interval", "ρ", "95% interval", "off by", "90% intervals held"):
+        shown.add_column(name, justify="left" if name == "ranks trainings" else "right")
+    ranking, number = forecasts.ranking, len(forecasts.pairs)
+    held = f"{sum(p.held for p in forecasts.pairs)} of {number}"
+    shown.add_row("forecast", *_estimate(ranking.tau), *_estimate(ranking.rho), f"{forecasts.error:.2g} points", held)
+    probe = "refitted probe" if forecasts.refitted else "probe"
+    shown.add_row(probe, *_estimate(ranking.tau_rival), *_estimate(ranking.rho_rival))
+    caption = f"validation accuracy of {wording.plural(number, 'training')}"
+    if finals.screening is not None and finals.ledger.saved_seconds > 0:
+        caption += (
+            f"\n{wording.count(finals.screening.passed_over)} genomes passed over unprobed, "
+            f"{wording.duration(finals.ledger.saved_seconds)} saved by estimate"
+        )
+    if finals.screening is not None and not finals.screening.trusted:
+        caption += f"\n{NOT_FOLLOWED}"
+    shown.caption = Text(caption)
+    shown.caption_justify = "left"
+    return shown
+
+
+def _estimate(e: Estimate) -> tuple[str, str]:
+    value = f"{e.value:.2f}".replace("-", "−") if math.isfinite(e.value) else wording.UNKNOWN
+    return value, wording.bracket(e.low, e.high, 2) if e.bounded else wording.UNKNOWN
 
 
 def _interval(v: Verdict) -> str:

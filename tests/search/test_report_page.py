@@ -21,7 +21,8 @@ from search.report.palette import DARK, LIGHT
 from workers.evaluation import FAILED, Evaluation, Outcome
 
 EVIL = "<script>alert(1)</script>\"'&</style><img src=x onerror=alert(1)>"
-FILES = ["front.png", "hypervolume.png", "measurements.json", "probe_vs_training.png", "report.html", "widths.png"]
+PICTURES = ["forecasts.png", "front.png", "hypervolume.png", "probe_vs_training.png", "widths.png"]
+FILES = sorted([*PICTURES, "measurements.json", "report.html"])
 
 
 class Page(HTMLParser):
@@ -78,7 +79,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
         assert part in page.text
     assert [c["data-label"] for t, c in page.tags if t == "td" and c.get("data-label") == "Test"]
     figures = [json.loads(text) for attributes, text in page.scripts if attributes.get("type") == "application/json"]
-    assert len(figures) == 6
+    assert len(figures) == 7
     assert all(f["figure"]["data"] and "layout" in f["figure"] for f in figures)
     colours = set(re.findall(r"#[0-9a-f]{6}", json.dumps(figures)))
     assert colours <= set(LIGHT.values())

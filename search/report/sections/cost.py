@@ -42,8 +42,8 @@ def cost(finals: Finals) -> Markup:
     lead = f"{wording.duration(total)} of device time in {wording.duration(ledger.wall_seconds)} by the clock."
     if math.isfinite(ledger.gain_per_hour):
         lead += f" Accuracy gained per device-hour: {wording.signed(100 * ledger.gain_per_hour)} points."
-    if math.isfinite(ledger.saved_seconds):
-        lead += f" Screening by surrogate saved {wording.duration(ledger.saved_seconds)} of training."
+    if ledger.saved_seconds > 0:
+        lead += f" By estimate, the surrogate saved {wording.duration(ledger.saved_seconds)} of probing."
     return tag(
         "section",
         tag("h2", "What it cost"),
