@@ -30,6 +30,7 @@ figure{margin:16px 0 0}
 .plot{width:100%}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:28px}
 .pair>*{min-width:0}
+.pair>.facts{align-content:start;grid-template-columns:1fr 1fr}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:20px 28px;margin:28px 0 0;
  padding:20px 0 0; border-top:1px solid var(--rule)}
 .facts dt{color:var(--quiet);font-size:14px}

@@ -25,8 +25,7 @@ def forecasting(forecasts: Forecasts, finals: Finals) -> Markup:
         _figure(forecasts, finals),
         f"Scatter plot of foretold against trained validation accuracy of {number} candidates, with intervals.",
         "Each forecast was made before its training. Bars are 90% intervals; one that reaches the dashed line held. "
-        "Equal steps divide the errors by equal factors. Trained candidates were picked by forecasts, and so narrow "
-        "a choice lowers a rank correlation.",
+        "Equal steps divide the errors by equal factors.",
         {"height": 380},
         legend([("●", "test", "interval held"), ("◆", "chosen", "interval missed"), ("┄", "quiet", "as foretold")]),
     )

@@ -22,7 +22,7 @@ def probing(foretelling: Foretelling) -> Markup:
         _figure(foretelling),
         f"Scatter plot of probed against trained validation accuracy of {number} candidates.",
         "Validation accuracy of the same candidates before and after training. Trained candidates were "
-        "picked by their probes, and so narrow a choice lowers a rank correlation.",
+        "picked for their promise, and so narrow a choice lowers a rank correlation.",
         {"height": 340},
     )
     return tag("section", title, tag("p", describe(foretelling)), figure, id="probe")
