@@ -1,4 +1,4 @@
-"""The command line: `niwaki search`, `resume`, `inspect`, `report`, `export`, `sync`, `compare`.
+"""The command line: `niwaki search`, `resume`, `inspect`, `complexity`, `report`, `export`, `sync`, `compare`.
 
 Exit codes: 0 done, 1 failed, 2 bad input. Progress goes to stderr, results to stdout, ``--json`` for programs.
 """
@@ -119,6 +119,53 @@ def inspect(
     for part in (inspection.groups_table(), inspection.budget_table(), *inspection.lines()):
         console.print(part, markup=False)
         console.print()
+
+
+@app.command()
+def complexity(
+    data: Annotated[
+        str, typer.Argument(metavar="DATASET", help="digits, a torchvision set, a folder or a .parquet file.")
+    ],
+    set_: Set = None,
+    embedding: Annotated[
+        str, typer.Option(help="Where classes overlap: tsne, pixels, pca, patches, autoencoder or autoencoder-tsne.")
+    ] = "tsne",
+    images: Annotated[int, typer.Option(min=5, help="Look at no more than this many training images.")] = 4000,
+    keep: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of its accuracy that a narrower network is to keep.")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Of splits, embedding and draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; default: complexity-NAME here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How much classes overlap, how complex the images are, and how small set and network may be. Trains no classifier.
+
+    Writes complexity.html, complexity.json and PNG files.
+
+    Example: niwaki complexity CIFAR10 --set data.limit=5000 --set budget.params=1/16
+    """
+    from search.loading import parse_overrides
+
+    content = {"name": "complexity", "seed": seed, "data": {"source": data}}
+    config = parse_overrides(content, set_ or [])
+    from search.complexity import complexity as measure
+    from search.complexity import write_complexity
+    from search.complexity.gather import ComplexitySettings, params_limit
+    from search.complexity.tables import render
+    from search.complexity.write import folder_name
+
+    settings = ComplexitySettings(embedding, images, keep, params_limit(config), config.seed)
+    with _apart_from_results():
+        found = measure(config.data, settings)
+        page = write_complexity(found, out or Path(folder_name(data)))
+    if as_json:
+        _print_json({"report": str(page), **found.to_json()})
+        return
+    console = _stdout()
+    for part in render(found):
+        console.print(part)
+        console.print()
+    typer.echo(f"report: {page}")
 
 
 @app.command()

@@ -24,7 +24,7 @@ def make_trainings(sets: int, noise: float, seed: int) -> tuple[list[float], lis
         measures = rng.uniform(0, 0.6, 2).tolist()
         full = rng.uniform(0.5, 1)
         for factor in FACTORS:
-            share = TRUE.retained(factor, measures) + (noise * rng.normal() if factor < 1 else 0)
+            share = TRUE.retained(factor, measures) + noise * -math.log2(factor) * rng.normal()
             factors.append(factor)
             scores.append(full * share)
             complexity.append(measures)
@@ -77,7 +77,8 @@ def test_intervals_hold_what_they_say() -> None:
         for factor in FACTORS[1:]:
             measures = rng.uniform(0, 0.6, 2)
             low, high = curve.interval(factor, measures.tolist())
-            held.append(low <= TRUE.retained(factor, measures.tolist()) + 0.02 * rng.normal() <= high)
+            share = TRUE.retained(factor, measures.tolist()) - 0.02 * math.log2(factor) * rng.normal()
+            held.append(low <= share <= high)
     assert 0.9 < np.mean(held) < 0.99
 
 

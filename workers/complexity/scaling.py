@@ -36,7 +36,8 @@ class Curve:
         intercept: β0 ≥ 0.
         slopes: β ≥ 0, one per complexity measure.
         power: γ > 0.
-        noise: standard deviation of a measured share around the curve.
+        noise: standard deviation of a measured share around the curve, per octave: one octave narrower (α = ½) data
+            sets differ little, four octaves narrower they differ four times as much.
         covariance: of the estimates ``(β0, *β, γ)``.
         freedom: degrees of freedom of ``noise``.
         least: the smallest factor that was measured; no narrower one is ever advised.
@@ -60,7 +61,7 @@ class Curve:
         if octaves == 0:
             return 1.0, 1.0
         gradient = _gradient(octaves, self._features(complexity), self._steepness(complexity), self.power)
-        variance = float(gradient @ np.array(self.covariance) @ gradient) + self.noise**2
+        variance = float(gradient @ np.array(self.covariance) @ gradient) + (self.noise * octaves) ** 2
         reach = float(stats.t.ppf(0.5 + level / 2, self.freedom)) * math.sqrt(variance)
         centre = self.retained(factor, complexity)
         return max(0.0, centre - reach), centre + reach
@@ -157,11 +158,12 @@ def _fit(octaves: _Values, shares: _Values, features: _Values, ridge: float, lea
     prior = np.array([0.0] * (slopes + 1) + [1.0])
 
     def residuals(x: _Values) -> _Values:
-        return np.concatenate([1 - (features @ x[:-1]) * octaves ** x[-1] - shares, penalty * (x - prior)])
+        errors = (1 - (features @ x[:-1]) * octaves ** x[-1] - shares) / octaves
+        return np.concatenate([errors, penalty * (x - prior)])
 
     def slope_of(x: _Values) -> _Values:
         steepness = features @ x[:-1]
-        rows = [_gradient(t, f, b, x[-1]) for t, f, b in zip(octaves, features, steepness, strict=True)]
+        rows = [_gradient(t, f, b, x[-1]) / t for t, f, b in zip(octaves, features, steepness, strict=True)]
         return np.concatenate([np.array(rows), np.diag(penalty)])
 
     low = np.array([0.0] * (slopes + 1) + [_POWERS[0]])
