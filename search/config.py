@@ -189,7 +189,12 @@ class SearchSettings(Section):
 class ProbeConfig(Section):
     """The cheap evaluation."""
 
-    images: int = Field(512, ge=2, description="training images for batch-norm recalibration and the ridge refit")
+    images: int | None = Field(
+        None,
+        ge=2,
+        description="training images for batch-norm recalibration and the ridge refit; default: the smallest part of "
+        "them with the class overlap (CSG) of all, at least 256",
+    )
     batch_size: int = Field(256, ge=2, description="images per forward pass")
     scoring_images: int = Field(512, ge=2, description="training images that data-driven criteria see")
     latency: bool = Field(False, description="time every probed network (wall-clock column; selection never uses it)")

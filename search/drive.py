@@ -63,7 +63,7 @@ def run_settings(preflight: Preflight, folder: RunFolder) -> RunSettings:
         base_training=TrainSettings(**config.base_training.model_dump()),
         training=TrainSettings(**config.training.model_dump()),
         probe=ProbeSettings(config.probe.batch_size, config.probe.latency, config.probe.proxies),
-        probe_images=config.probe.images,
+        probe_images=preflight.probe_images,
         scoring_images=config.probe.scoring_images,
         memory_mb=config.limits.memory_mb,
     )

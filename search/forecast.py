@@ -33,7 +33,7 @@ def forecast(preflight: Preflight, counts: Mapping[str, int]) -> Forecast:
     """Device-seconds of a course of so many evaluations by stage."""
     config, train = preflight.config, len(preflight.splits.train)
     base, candidates = preflight.survey.base, preflight.survey.candidates
-    probe_images = min(config.probe.images, train) + len(preflight.splits.validation)
+    probe_images = min(preflight.probe_images, train) + len(preflight.splits.validation)
     epochs, base_epochs = config.training.epochs, config.base_training.epochs
     each = {
         PROBE: candidates.forward * probe_images,

@@ -83,7 +83,8 @@ def _data_line(p: Preflight) -> str:
     channels, height, width = s.train.shape
     return (
         f"data {p.config.data.source}: {len(s.train):,} training, {len(s.validation):,} validation and "
-        f"{len(s.test):,} test images of {channels}×{height}×{width} in {s.train.classes} classes"
+        f"{len(s.test):,} test images of {channels}×{height}×{width} in {s.train.classes} classes; "
+        f"probes use {p.probe_images:,} of the training images"
     )
 
 

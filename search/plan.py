@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from search.choice import Promising, choose
@@ -44,15 +44,23 @@ class SearchPlan:
     Args:
         base_accuracy: validation accuracy of the base network.
         images: of the validation split, on which accuracies are measured.
+        widths: width factors that the search starts from, besides what else a careful person would try.
     """
 
     def __init__(
-        self, space: Space, settings: PlanSettings, base_accuracy: float, seed: int, images: int = 1000
+        self,
+        space: Space,
+        settings: PlanSettings,
+        base_accuracy: float,
+        seed: int,
+        images: int = 1000,
+        widths: Sequence[float] = (),
     ) -> None:
         self.space = space
         self.settings = settings
         self.base_accuracy = base_accuracy
         self.seed = seed
+        self.widths = widths
         self.trainings: list[Evaluation] = []
         """Committed trainings of all origins, in number order."""
         self._asked = 0
@@ -129,9 +137,11 @@ class SearchPlan:
         yield from self._all_committed()
 
     def _starting_individuals(self) -> list[Genome]:
-        """What a careful person would try first: uniform by L1, uniform by mean rank, and the sensitivity answer."""
-        mean_rank = self.space.repair(self.space.uniform(1.0))
-        seeds = [uniform_control(self.space, self.space.budget), mean_rank]
+        """What a careful person would try first: uniform by L1, uniform by mean rank, narrower by what the data's
+        complexity allows, and the sensitivity answer.
+        """
+        mean_rank = [self.space.repair(self.space.uniform(width)) for width in (1.0, *self.widths)]
+        seeds = [uniform_control(self.space, self.space.budget), *mean_rank]
         if self.settings.controls:
             seeds.append(self._sensitivity(self.space.budget))
         return list({genome.id: genome for genome in seeds}.values())

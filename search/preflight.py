@@ -12,7 +12,9 @@ import torch
 
 from search.config import DataConfig, SearchConfig
 from search.loading import ConfigError
+from search.reduced import advised_images
 from search.sizing import make_space
+from search.start import starting_widths
 from search.strategies import check_strategy
 from search.survey import Survey, take_survey
 from spaces.criteria import resolve
@@ -20,6 +22,7 @@ from spaces.layout import Cost, Layout
 from spaces.networks import NetworkSpec, check_name
 from spaces.space import InfeasibleBudget, Space
 from workers.data import DataError, DataRequest, Splits, load_splits
+from workers.proxies import check_proxies
 from workers.tensors import CheckpointError, load_tensors
 
 TRACKING_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
@@ -34,6 +37,8 @@ class Preflight:
         survey: layouts from untrained weights (groups do not depend on weights), and the pace of networks.
         base: cost of the uncompressed base network.
         least: cost of the smallest genome.
+        probe_images: training images for a probe.
+        widths: width factors to start from.
     """
 
     config: SearchConfig
@@ -43,6 +48,8 @@ class Preflight:
     survey: Survey
     base: Cost
     least: Cost
+    probe_images: int
+    widths: tuple[float, ...]
 
     @property
     def layout(self) -> Layout:
@@ -80,7 +87,10 @@ def check(config: SearchConfig) -> Preflight:
         space.repair(space.least())
     except InfeasibleBudget as error:
         raise ConfigError(str(error)) from None
-    return Preflight(config, splits, spec, space, survey, layout.cost(layout.full()), space.cost(space.least()))
+    images = config.probe.images or advised_images(splits.train, config.seed)
+    widths = starting_widths(splits.train)
+    base, least = layout.cost(layout.full()), space.cost(space.least())
+    return Preflight(config, splits, spec, space, survey, base, least, images, widths)
 
 
 def data_request(config: SearchConfig) -> DataRequest:
@@ -94,6 +104,7 @@ def _check_settings(config: SearchConfig) -> None:
         resolve([name for name in config.space.criteria if ":" not in name])
         check_name(config.network.name)
         check_strategy(config.search.strategy)
+        check_proxies(config.probe.proxies)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if config.network.weights is not None:

@@ -108,7 +108,8 @@ def load_result(path: Path) -> Result:
 def _search(run: Drive, expected: Forecast) -> Finals:
     foundation, base_accuracy = _prepare(run)
     images = len(run.preflight.splits.validation)
-    plan = SearchPlan(foundation.space, plan_settings(run.config), base_accuracy, run.config.seed, images)
+    widths = run.preflight.widths if run.config.surrogate.enabled else ()
+    plan = SearchPlan(foundation.space, plan_settings(run.config), base_accuracy, run.config.seed, images, widths)
     archive = Archive(run.folder.archive)
     tracker = background_tracker(run.config, run.record, run.view)
 

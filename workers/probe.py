@@ -59,7 +59,9 @@ def probe(
     if features is not None and held_out is not None:
         labels = data.calibration.labels[: len(features)]
         metrics["refit_accuracy"] = refit_accuracy(features, labels, held_out, data.validation.labels, classes)
-        metrics["feature_csg"] = feature_csg(features, labels)
+        overlap = feature_csg(features, labels)
+        if overlap is not None:
+            metrics["feature_csg"] = overlap
         embedding = embedding_statistics(features, labels, classes)
     metrics.update(measure_proxies(settings.proxies, network, data.calibration, seed))
     return metrics, embedding

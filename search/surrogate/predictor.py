@@ -1,17 +1,22 @@
-"""A Gaussian process that foretells trained accuracy, and says by cross-validation how well.
+"""Trained accuracy foretold from trainings, and by cross-validation how well.
 
-Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006), §2.2.
+The mean of two regressions that err in different ways (benchmarks/predictor.py prints each): a Gaussian process on what
+the genome says, which extrapolates and knows its doubts (Rasmussen & Williams, "Gaussian Processes for Machine
+Learning", 2006, §2.2), and extremely randomised trees on all that is known, which take no harm from inputs that tell
+nothing (Geurts, Ernst & Wehenkel, Machine Learning 63, 2006).
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from scipy import stats
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
@@ -27,6 +32,8 @@ FOLDS = 5
 
 PRIOR = 5.0
 """Trainings' worth of belief that the process's own uncertainty is right, before its record corrects it."""
+
+TREES = 50
 
 NORMAL_90 = 1.6449
 
@@ -63,81 +70,88 @@ class Forecast:
 class Predictor:
     """Fitted to trainings; immutable afterwards.
 
-    The kernel is a linear part (accuracy grows with size and with the probe's accuracy, all the way) plus a smooth one,
-    over standardised inputs; the noise of each training is at least that of measuring it on so many images.
-
     Attributes:
         left_out: what it says of each training when fitted to the other folds.
         tau: Kendall's rank correlation of :attr:`left_out` with the trained accuracies.
-        error: root mean square of what :attr:`left_out` is off, in log-odds.
     """
 
-    def __init__(self, inputs: np.ndarray, accuracies: np.ndarray, images: int) -> None:
-        """Fit to ``inputs`` (float ``[N, D]``, finite) and trained ``accuracies`` (``[N]``, on ``images`` images).
+    def __init__(self, genomes: np.ndarray, everything: np.ndarray, accuracies: np.ndarray, images: int) -> None:
+        """Fit to trained ``accuracies`` (``[N]``, on ``images`` images).
+
+        Args:
+            genomes: inputs for the process, float ``[N, D]``, finite.
+            everything: inputs for the trees, float ``[N, E]``, finite.
 
         Raises:
             ValueError: fewer than :data:`FEWEST` trainings.
         """
-        if len(inputs) < FEWEST:
-            raise ValueError(f"a forecast needs at least {FEWEST} trainings, there are {len(inputs)}")
+        if len(genomes) < FEWEST:
+            raise ValueError(f"a forecast needs at least {FEWEST} trainings, there are {len(genomes)}")
         self._images = images
-        self._centre, self._spread = inputs.mean(0), inputs.std(0)
-        self._used = self._spread > 1e-9
         y = log_odds(accuracies, images)
         self._shift, self._unit = float(y.mean()), max(float(y.std()), 1e-3)
-        x = self._standard(inputs)
-        noise = sampling_variance(y, images) / self._unit**2
         z = (y - self._shift) / self._unit
-        self._process = _fitted(x, z, noise)
-        mean, variance = _cross_validated(x, z, noise)
-        errors = (z - mean) / np.sqrt(variance + noise)
+        noise = sampling_variance(y, images) / self._unit**2
+        self._model = _fit(genomes, everything, z, noise)
+        mean, variance = np.empty(len(z)), np.empty(len(z))
+        for fold in range(FOLDS):
+            out = np.arange(len(z)) % FOLDS == fold
+            others = _fit(genomes[~out], everything[~out], z[~out], noise[~out])
+            mean[out], variance[out] = others(genomes[out], everything[out])
         # Fitted to a few dozen points, a process is too sure of itself; its record on what it was not shown mends that.
-        self._caution = float(np.sqrt((PRIOR + np.square(errors).sum()) / (PRIOR + len(errors))))
-        self.left_out = self._forecast(mean, np.maximum(variance - self._white, 1e-9))
+        squares = np.square(z - mean) / (variance + self._model.white + noise)
+        self._caution = float(np.sqrt((PRIOR + squares.sum()) / (PRIOR + len(squares))))
+        self.left_out = self._forecast(mean, variance)
         self.tau = _tau(self.left_out.mean, y)
-        self.error = float(np.sqrt(np.square(self.left_out.mean - y).mean()))
 
-    def predict(self, inputs: np.ndarray) -> Forecast:
-        """Forecasts for ``inputs``, float ``[M, D]``."""
-        with _one_thread():
-            mean, deviation = self._process.predict(self._standard(inputs), return_std=True)
-        return self._forecast(mean, np.maximum(np.square(deviation) - self._white, 1e-9))
-
-    @property
-    def _white(self) -> float:
-        return float(self._process.kernel_.k2.noise_level)
+    def predict(self, genomes: np.ndarray, everything: np.ndarray) -> Forecast:
+        """Forecasts for inputs ``[M, D]`` and ``[M, E]``."""
+        return self._forecast(*self._model(genomes, everything))
 
     def _forecast(self, mean: np.ndarray, variance: np.ndarray) -> Forecast:
         odds = self._shift + self._unit * mean
         model = self._caution * self._unit * np.sqrt(variance)
-        seeds = self._caution**2 * self._unit**2 * self._white
+        seeds = self._caution**2 * self._unit**2 * self._model.white
         return Forecast(odds, np.sqrt(model**2 + seeds + sampling_variance(odds, self._images)), model)
 
-    def _standard(self, inputs: np.ndarray) -> np.ndarray:
-        return np.asarray((inputs - self._centre)[:, self._used] / self._spread[self._used])
+
+@dataclass(frozen=True)
+class _Model:
+    """Mean and variance (without noise) of standardised log-odds; ``white`` is the variance between two trainings."""
+
+    process: GaussianProcessRegressor
+    trees: ExtraTreesRegressor
+    standard: Callable[[np.ndarray], np.ndarray]
+    white: float
+
+    def __call__(self, genomes: np.ndarray, everything: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with _one_thread():
+            mean, deviation = self.process.predict(self.standard(genomes), return_std=True)
+        trees = self.trees.predict(everything)
+        return (mean + trees) / 2, np.maximum(np.square(deviation) - self.white, 1e-9)
 
 
-def _fitted(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> GaussianProcessRegressor:
-    """The process with the most likely hyper-parameters."""
-    dimensions = max(x.shape[1], 1)
+def _fit(genomes: np.ndarray, everything: np.ndarray, y: np.ndarray, noise: np.ndarray) -> _Model:
+    """The process with the most likely hyper-parameters, and the trees; the same from the same, on any machine's cores.
+
+    The kernel is a linear part (accuracy grows with size, all the way) plus a smooth one; the noise of each training is
+    at least that of measuring it on so many images.
+    """
+    centre, spread = genomes.mean(0), genomes.std(0)
+    used = spread > 1e-9
+
+    def standard(inputs: np.ndarray) -> np.ndarray:
+        return np.asarray((inputs - centre)[:, used] / spread[used])
+
+    dimensions = max(int(used.sum()), 1)
     linear = ConstantKernel(0.5 / dimensions, (1e-4 / dimensions, 1e1 / dimensions)) * DotProduct(1.0, "fixed")
     smooth = ConstantKernel(0.5, (1e-2, 1e1)) * RBF(float(np.sqrt(dimensions)), (0.3, 30.0 * np.sqrt(dimensions)))
     kernel = (linear + smooth) + WhiteKernel(0.05, (1e-3, 1.0))
     with _one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound that is reached is a bound, not a failure
-        return GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=0).fit(x, y)
-
-
-def _cross_validated(x: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance (but for the measuring noise) of each point, by a process fitted to the other folds."""
-    mean, variance = np.empty(len(y)), np.empty(len(y))
-    for fold in range(FOLDS):
-        out = np.arange(len(y)) % FOLDS == fold
-        process = _fitted(x[~out], y[~out], noise[~out])
-        with _one_thread():
-            mean[out], deviation = process.predict(x[out], return_std=True)
-        variance[out] = np.square(deviation)
-    return mean, variance
+        process = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=0).fit(standard(genomes), y)
+    trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, random_state=0).fit(everything, y)
+    return _Model(process, trees, standard, float(process.kernel_.k2.noise_level))
 
 
 @cache

@@ -1,10 +1,4 @@
-"""Learns from a search's evaluations what trained accuracy to expect, of probed candidates and of genomes alone.
-
-Whether a candidate's probe says more than its genome does is for cross-validation to decide, at every refit. Where it
-does, there are two predictors in a row: the first is fitted to trainings and reads probes; the second is fitted to what
-the first says of every probed candidate and reads the genome alone, so that hundreds of probes teach it what a dozen
-trainings could not.
-"""
+"""Learns from a search's evaluations what trained accuracy to expect, of probed candidates and of genomes alone."""
 
 from __future__ import annotations
 
@@ -21,15 +15,12 @@ from search.surrogate.record import Record
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
-from workers.evaluation import PROBE, TRAIN, TUNE, Evaluation
+from workers.evaluation import PROBE, TRAIN, Evaluation
 
-CHOICES: tuple[tuple[str, ...], ...] = (GENOME, PROBED)
-"""Inputs that a refit chooses from, by the error of the cross-validation; of equals the first."""
+START = 40
+"""Probed candidates that an inner evolution begins from: the best spread by the forecast."""
 
-MOST_LEARNT = 240
-"""Probed candidates that the second predictor learns from: the latest; its cost grows with their cube."""
-
-MOST_KEPT = 2000
+MOST_KEPT = 1000
 """Probed candidates kept; the least promising are forgotten, so that memory does not grow with the search."""
 
 
@@ -47,12 +38,13 @@ class Surrogate:
         self._space, self._cost, self._base_cost = space, cost, base_cost
         self._images, self._seed = images, seed
         self._probed: dict[str, Evaluation] = {}
-        self._tuned: dict[str, float] = {}
         self._trained: dict[str, tuple[Candidate, float]] = {}
         self._taken: set[str] = set()
         self._foretold: dict[str, float] = {}
-        self._predictor: Predictor | None = None
-        self._groups: tuple[str, ...] = GENOME
+        self._probes: Predictor | None = None
+        """Of probed candidates."""
+        self._genomes: Predictor | None = None
+        """Of genomes alone."""
         self._stale = False
 
     def tell(self, evaluation: Evaluation) -> None:
@@ -64,8 +56,6 @@ class Surrogate:
         if evaluation.request.stage == PROBE:
             self._probed[genome.id] = evaluation
             self._forget()
-        elif evaluation.request.stage == TUNE:
-            self._tuned[genome.id] = accuracy
         elif evaluation.request.stage == TRAIN and evaluation.request.repeat == 0 and genome.id in self._probed:
             self._trained[genome.id] = (self._candidate(genome.id), accuracy)
             self._stale = True
@@ -76,14 +66,12 @@ class Surrogate:
     def ready(self) -> bool:
         """Whether there is a forecast, and its record is good enough to follow it."""
         self._refit()
-        return self._predictor is not None and self.record.trusted
+        return self._probes is not None and self.record.trusted
 
     def forecast(self, candidates: Sequence[str]) -> Forecast | None:
         """Of probed candidates, by their ids; ``None`` while trainings are too few."""
         self._refit()
-        if self._predictor is None:
-            return None
-        return self._predictor.predict(self._inputs([self._candidate(name) for name in candidates]))
+        return self._foretell([self._candidate(name) for name in candidates])
 
     def promote(self, count: int) -> list[Evaluation]:
         """The ``count`` probes whose training is expected to add most hypervolume to the front; each but once."""
@@ -106,30 +94,27 @@ class Surrogate:
 
     def propose(self, count: int, number: int) -> list[Genome]:
         """Up to ``count`` genomes worth a probe: evolved on the forecast, then picked to spread along its front."""
-        names = list(self._probed)[-MOST_LEARNT:]
-        taught = self.forecast(names)
-        if taught is None:
+        self._refit()
+        if self._genomes is None:
             return []
-        known = [self._candidate(name) for name in names]
-        genomes = self._predictor
-        if genomes is None or self._groups != GENOME:
-            genomes = Predictor(matrix(self._space, known, GENOME), taught.accuracy, self._images)
+        genomes, front = self._genomes, self._front()
 
         def foretell(some: Sequence[Genome]) -> Forecast:
-            return genomes.predict(matrix(self._space, [Candidate(g, {}) for g in some], GENOME))
+            inputs = matrix(self._space, [Candidate(g, {}) for g in some], GENOME)
+            return genomes.predict(inputs, inputs)
 
         def errors(some: Sequence[Genome]) -> np.ndarray:
             return np.asarray(1.0 - foretell(some).accuracy)
 
-        promising = pick(taught, self._costs(names), [], len(names) // 4)
+        def costs(some: Sequence[Genome]) -> np.ndarray:
+            return np.array([getattr(self._space.cost(g), self._cost) for g in some]) / self._base_cost
+
+        known = [probe.request.genome for probe in self._probed.values()]
+        start = [known[i] for i in pick(foretell(known), costs(known), [], START)]
         rng = numpy_generator(self._seed, "inner evolution", number)
-        found = evolve(self._space, errors, self._cost, [known[i].genome for i in promising], rng)
-        found = [g for g in found if g.id not in self._probed]
+        found = [g for g in evolve(self._space, errors, self._cost, start, rng) if g.id not in self._probed]
         self.proposed += len(found)
-        if not found:
-            return []
-        costs = np.array([getattr(self._space.cost(g), self._cost) for g in found]) / self._base_cost
-        return [found[i] for i in pick(foretell(found), costs, self._front(), count)]
+        return [found[i] for i in pick(foretell(found), costs(found), front, count)] if found else []
 
     def _refit(self) -> None:
         if not self._stale or len(self._trained) < FEWEST:
@@ -137,26 +122,30 @@ class Surrogate:
         self._stale = False
         candidates = [candidate for candidate, _ in self._trained.values()]
         accuracies = [accuracy for _, accuracy in self._trained.values()]
-        fitted = {g: Predictor(matrix(self._space, candidates, g), np.array(accuracies), self._images) for g in CHOICES}
-        self._groups = min(CHOICES, key=lambda groups: fitted[groups].error)
-        self._predictor = fitted[self._groups]
+        genomes = matrix(self._space, candidates, GENOME)
+        scores = np.array(accuracies)
+        self._probes = Predictor(genomes, matrix(self._space, candidates, PROBED), scores, self._images)
+        self._genomes = Predictor(genomes, genomes, scores, self._images)
         self.record.judge()
 
     def _front(self) -> Front:
         """Of what was trained, with the luck of single measurements smoothed away by the forecast."""
-        if self._predictor is None:
-            return []
         names = list(self._trained)
-        fitted = self._predictor.predict(self._inputs([self._trained[name][0] for name in names]))
+        fitted = self._foretell([self._trained[name][0] for name in names]) if names else None
+        if fitted is None:
+            return []
         costs = [self._trained[name][0].metrics[self._cost] / self._base_cost for name in names]
         return list(zip((1.0 - fitted.accuracy).tolist(), costs, strict=True))
 
-    def _inputs(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        return matrix(self._space, candidates, self._groups)
+    def _foretell(self, candidates: Sequence[Candidate]) -> Forecast | None:
+        if self._probes is None:
+            return None
+        inputs = [matrix(self._space, candidates, groups) for groups in (GENOME, PROBED)]
+        return self._probes.predict(*inputs)
 
     def _candidate(self, name: str) -> Candidate:
         probe = self._probed[name]
-        return Candidate(probe.request.genome, probe.metrics, probe.outcome.embedding, self._tuned.get(name))
+        return Candidate(probe.request.genome, probe.metrics, probe.outcome.embedding)
 
     def _costs(self, names: Sequence[str]) -> np.ndarray:
         return np.array([self._probed[name].metrics[self._cost] for name in names]) / self._base_cost

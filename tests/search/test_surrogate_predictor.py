@@ -39,17 +39,17 @@ def test_the_sampling_variance_is_that_of_repeated_measurements(p: float) -> Non
 
 def test_what_is_left_out_is_not_seen() -> None:
     x, accuracies = problem(0, 30)
-    honest = Predictor(x, accuracies, IMAGES).left_out.mean
+    honest = Predictor(x, x, accuracies, IMAGES).left_out.mean
     noise = np.random.default_rng(1).permutation(accuracies)
     assert stats.kendalltau(honest, accuracies).statistic > 0.5
-    assert abs(Predictor(x, noise, IMAGES).tau) < 0.35, "on chance there is nothing to foretell"
+    assert abs(Predictor(x, x, noise, IMAGES).tau) < 0.35, "on chance there is nothing to foretell"
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_ranks_what_it_has_not_seen(seed: int) -> None:
     x, accuracies = problem(seed, 140)
-    predictor = Predictor(x[:40], accuracies[:40], IMAGES)
-    forecast = predictor.predict(x[40:])
+    predictor = Predictor(x[:40], x[:40], accuracies[:40], IMAGES)
+    forecast = predictor.predict(x[40:], x[40:])
     ceiling = stats.kendalltau(accuracies[40:], problem(seed, 140, luck=0.0)[1][40:]).statistic
     assert stats.kendalltau(forecast.mean, accuracies[40:]).statistic > 0.7 < ceiling
     assert predictor.tau > 0.6
@@ -59,7 +59,7 @@ def test_ninety_percent_intervals_hold_about_ninety_percent() -> None:
     held = []
     for seed in range(12):
         x, accuracies = problem(seed, 120)
-        forecast = Predictor(x[:40], accuracies[:40], IMAGES).predict(x[40:])
+        forecast = Predictor(x[:40], x[:40], accuracies[:40], IMAGES).predict(x[40:], x[40:])
         assert (forecast.low < forecast.accuracy).all()
         assert (forecast.accuracy < forecast.high).all()
         assert (forecast.model < forecast.deviation).all()
@@ -73,20 +73,20 @@ def test_scale_and_place_of_inputs_do_not_matter_nor_does_a_constant_one(seed: i
     x, accuracies = problem(seed, 20)
     rng = np.random.default_rng(seed)
     other = np.column_stack([x * 2.0 ** rng.integers(-3, 4, 6) + rng.integers(-4, 4, 6), np.full(20, 7.0)])
-    one, two = Predictor(x, accuracies, IMAGES), Predictor(other, accuracies, IMAGES)
-    assert one.predict(x).mean == pytest.approx(two.predict(other).mean, abs=0.05)
+    one, two = Predictor(x, x, accuracies, IMAGES), Predictor(other, x, accuracies, IMAGES)
+    assert one.predict(x, x).mean == pytest.approx(two.predict(other, x).mean, abs=0.05)
 
 
 def test_the_same_trainings_give_the_same_forecasts_to_the_bit() -> None:
     x, accuracies = problem(5, 30)
-    first, second = (Predictor(x, accuracies, IMAGES).predict(x) for _ in range(2))
+    first, second = (Predictor(x, x, accuracies, IMAGES).predict(x, x) for _ in range(2))
     assert (first.mean == second.mean).all()
     assert (first.deviation == second.deviation).all()
 
 
 def test_trainings_that_all_ended_alike_are_no_failure() -> None:
     x, _ = problem(0, 12)
-    forecast = Predictor(x, np.full(12, 0.9), IMAGES).predict(x + 1)
+    forecast = Predictor(x, x, np.full(12, 0.9), IMAGES).predict(x + 1, x + 1)
     assert forecast.accuracy == pytest.approx(0.9, abs=0.02)
     assert np.isfinite(forecast.deviation).all()
 
@@ -94,4 +94,4 @@ def test_trainings_that_all_ended_alike_are_no_failure() -> None:
 def test_too_few_trainings_are_refused() -> None:
     x, accuracies = problem(0, FEWEST - 1)
     with pytest.raises(ValueError, match=f"at least {FEWEST} trainings, there are {FEWEST - 1}"):
-        Predictor(x, accuracies, IMAGES)
+        Predictor(x, x, accuracies, IMAGES)

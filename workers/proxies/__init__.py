@@ -19,7 +19,7 @@ from workers.planes import fast_forward
 from workers.proxies import grad_norm, jacobian, naswot, snip, synflow, zen
 from workers.proxies.proxy import Proxy, Score
 
-__all__ = ["PROXIES", "Proxy", "Score", "measure_proxies"]
+__all__ = ["PROXIES", "Proxy", "Score", "check_proxies", "measure_proxies"]
 
 PROXIES: dict[str, Proxy] = {
     "synflow": Proxy("synflow", synflow.score, 1),
@@ -57,9 +57,15 @@ def measure_proxies(names: Sequence[str], network: nn.Module, data: Tensors, see
     return metrics
 
 
+def check_proxies(names: Sequence[str]) -> None:
+    """Raises ValueError where no proxy has one of these names; the nearest is proposed."""
+    for name in names:
+        _find(name)
+
+
 def _find(name: str) -> Proxy:
     if name in PROXIES:
         return PROXIES[name]
     near = difflib.get_close_matches(name.lower().replace("-", "_"), PROXIES, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PROXIES)}"
-    raise ValueError(f"no proxy is called {name!r}; {hint}")
+    raise ValueError(f"probe.proxies: there is no {name!r}; {hint}")
