@@ -128,8 +128,8 @@ def complexity(
     ],
     set_: Set = None,
     embedding: Annotated[
-        str, typer.Option(help="Where classes overlap: tsne, pixels, pca, patches, autoencoder or autoencoder-tsne.")
-    ] = "tsne",
+        str, typer.Option(help="Where classes overlap: patches, pixels, pca, tsne, autoencoder or autoencoder-tsne.")
+    ] = "patches",
     images: Annotated[int, typer.Option(min=5, help="Look at no more than this many training images.")] = 4000,
     keep: Annotated[
         float, typer.Option(min=0, max=1, help="Share of its accuracy that a narrower network is to keep.")
@@ -140,7 +140,7 @@ def complexity(
 ) -> None:
     """How much classes overlap, how complex the images are, and how small set and network may be. Trains no classifier.
 
-    Writes complexity.html, complexity.json and PNG files.
+    Writes complexity.html, complexity.json and PNG files. Looks at training images only.
 
     Example: niwaki complexity CIFAR10 --set data.limit=5000 --set budget.params=1/16
     """

@@ -12,7 +12,7 @@ from search.complexity.width import advise_width
 from search.config import DataConfig, SearchConfig
 from search.loading import ConfigError
 from workers.complexity.csg import csg_interval
-from workers.complexity.embeddings import EMBEDDINGS
+from workers.complexity.embeddings import DEFAULT, EMBEDDINGS
 from workers.complexity.embeddings.tsne import MAX_IMAGES
 from workers.complexity.expected import IMAGES as CALIBRATED_IMAGES
 from workers.complexity.expected import ExpectedError, expected_error, measure_figures
@@ -40,7 +40,7 @@ class ComplexitySettings:
         seed: of the splits, the embedding and all draws.
     """
 
-    embedding: str = "tsne"
+    embedding: str = DEFAULT
     images: int = 4000
     keep: float = 0.95
     max_params: float = 1.0
@@ -127,7 +127,7 @@ def _check(settings: ComplexitySettings) -> None:
     if "tsne" in settings.embedding and settings.images > MAX_IMAGES:
         raise ConfigError(
             f"--images: {settings.embedding} takes at most {MAX_IMAGES:,}, got {settings.images:,}; give fewer, or "
-            "--embedding pca"
+            f"--embedding {DEFAULT}"
         )
 
 

@@ -66,7 +66,7 @@ def _overlap(report: ComplexityReport, plots: Mapping[str, bytes]) -> Markup:
         _figure(
             plots["spectrum.png"],
             "Spectrum",
-            "Eigenvalues of the classes’ Laplacian; steps that come early mean few, strong overlaps.",
+            "As many zeros as groups of classes stand apart; the earlier and higher it rises, the more they overlap.",
         ),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from search.complexity.labels import place_labels
@@ -123,7 +124,7 @@ def _class_map(report: ComplexityReport) -> Figure:
     axes = figure.add_subplot()
     points = report.class_map
     names = report.measured.classes
-    pairs = report.hardest_pairs(_NAMED_PAIRS if len(names) > NAMED_CLASSES else 3 * len(names))
+    pairs = report.hardest_pairs(_NAMED_PAIRS if len(names) > NAMED_CLASSES else len(names))
     index = {name: i for i, name in enumerate(names)}
     strongest = max(pairs[0].similarity, 1e-9)
     for pair in pairs:
@@ -165,7 +166,9 @@ def _write_names(report: ComplexityReport, axes: Any, important: list[int]) -> N
     spots = place_labels([places[i] for i in wanted], sizes, 0.08, unnamed)
     for text, spot in zip(shown, spots, strict=True):
         if spot is not None:
-            axes.text(*(np.array(spot) / scale), text, ha="center", va="center", fontsize=9, zorder=4)
+            x, y = np.array(spot) / scale
+            halo = [withStroke(linewidth=2.5, foreground="white")]
+            axes.text(x, y, text, ha="center", va="center", fontsize=9, zorder=4, path_effects=halo)
 
 
 def _reduction(report: ComplexityReport) -> Figure:

@@ -75,7 +75,7 @@ def overlap_rows(report: ComplexityReport) -> list[Row]:
         _row("cmsAULS", c.cmsauls, "cumulative maximum over squared eigenvalues"),
         Row("effective samples", f"{c.effective_samples:.0f}", "", "of the class with fewest; trust no less than 30"),
     ]
-    return rows if report.expected is None else [*rows, expected_row(report.expected)]
+    return [*rows, expected_row(report.expected)]
 
 
 def picture_rows(report: ComplexityReport) -> list[Row]:
@@ -97,7 +97,7 @@ def reduction_line(report: ComplexityReport) -> str:
         return f"smaller set: no part of the {m.images:,} images shows the same overlap; keep all"
     return (
         f"smaller set: {r.advised:,} of the {m.images:,} images show the same overlap (to within "
-        f"{r.tolerance:.2g} of CSG), for a first look or a cheaper search"
+        f"{r.tolerance:.2g} of CSG): enough to judge the data by, though networks still gain from more"
     )
 
 
@@ -106,11 +106,11 @@ def width_line(report: ComplexityReport) -> str:
     w = report.width
     kept = f"{wording.percent(w.keep, 0)} of the full network's accuracy"
     expected = (
-        f"expected there: {wording.percent(w.retained, 0)}, 95% interval "
-        f"{wording.percent(w.low, 0)} to {wording.percent(w.high, 0)}"
+        f"expected there: {wording.percent(w.retained)}, 95% interval {wording.percent(w.low)} to "
+        f"{wording.percent(w.high)}"
     )
     if w.factor is None:
-        return f"width: {kept} does not fit into {wording.share(w.params)} of its parameters ({expected})"
+        return f"width: {kept} cannot be promised within {wording.share(w.params)} of its parameters ({expected})"
     if w.factor == 1:
         return f"width: no narrower network is sure enough to keep {kept}"
     return (
@@ -128,8 +128,10 @@ def width_caveat() -> str:
     )
 
 
-def expected_row(expected: ExpectedError) -> Row:
+def expected_row(expected: ExpectedError | None) -> Row:
     """The accuracy that a small network should reach."""
+    if expected is None:
+        return Row("expected accuracy", wording.UNKNOWN, "", f"takes at least {CALIBRATED_IMAGES:,} training images")
     interval = f"{wording.percent(1 - expected.high, 0)} to {wording.percent(1 - expected.low, 0)}"
     reading = f"of a small CNN trained on {CALIBRATED_IMAGES:,} images of {SIDE}×{SIDE} for ten epochs; a guess"
     return Row("expected accuracy", wording.percent(1 - expected.error, 0), interval, reading)

@@ -22,6 +22,7 @@ from search.complexity.sentences import reduction_line, title, width_line
 from search.complexity.width import WidthAdvice, advise_width
 from search.complexity.write import folder_name
 from workers.complexity.csg import CsgInterval, Interval
+from workers.complexity.embeddings import DEFAULT, EMBEDDINGS
 from workers.complexity.expected import ExpectedError
 from workers.complexity.image import Mean
 from workers.complexity.reduction import Reduction, Rung
@@ -99,7 +100,10 @@ def test_digits_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_for_programs_and_twice_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers = []
     for name in ("a", "b"):
-        assert run("digits", "--set", "data.limit=200", "--json", "--out", str(tmp_path / name)) == 0
+        assert (
+            run("digits", "--set", "data.limit=200", "--embedding", "tsne", "--json", "--out", str(tmp_path / name))
+            == 0
+        )
         out, err = capsys.readouterr()
         assert err == ""
         answers.append(json.loads(out))
@@ -152,7 +156,7 @@ def test_fewer_images_are_drawn_by_class(tmp_path: Path, capsys: pytest.CaptureF
         (["ONE"], "only one class"),
         (["nowhere.parquet"], "no such file"),
         (["digits", "--embedding", "tsen"], "no embedding 'tsen'; known: "),
-        (["digits", "--images", "20000"], "--images: tsne takes at most 10,000"),
+        (["digits", "--images", "20000", "--embedding", "tsne"], "--images: tsne takes at most 10,000"),
         (["digits", "--images", "4"], "--images"),
         (["digits", "--keep", "2"], "--keep"),
         (["digits", "--set", "budget.params=20000"], "set a share"),
@@ -168,6 +172,13 @@ def test_what_is_refused(
     out, err = capsys.readouterr()
     assert told in " ".join(re.sub("[│╭╮╰╯─]", " ", out + err).split())
     assert {path.name for path in tmp_path.iterdir()} == {"one"}
+
+
+def test_help_names_every_embedding_and_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    told = re.sub("[│]", " ", capsys.readouterr().out)
+    assert all(name in told for name in EMBEDDINGS)
+    assert f"default: {DEFAULT}" in told
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 31, 100])
