@@ -378,7 +378,7 @@ def _print_json(content: dict[str, Any]) -> None:
 
 def _tell(result: Result, as_json: bool) -> None:
     """The front, the verdicts, and what to do next."""
-    from search.report import front_table, verdict_table
+    from search.report import forecast_table, front_table, verdict_table
     from search.report.headline import write_headline
 
     finals, folder = result.finals, result.folder
@@ -386,12 +386,14 @@ def _tell(result: Result, as_json: bool) -> None:
         _print_json({"run": str(folder.path), "report": str(folder.report / "report.html"), **finals.to_json()})
         return
     console = _stdout()
-    headline = write_headline(result.archive(), finals)
+    archive = result.archive()
+    headline = write_headline(archive, finals)
     console.print()
     console.print(f"[bold]{headline.title}[/bold]")
     for detail in headline.details:
         console.print(detail, markup=False)
-    for part in (front_table(finals), verdict_table(finals) if finals.verdicts else None):
+    verdicts = verdict_table(finals) if finals.verdicts else None
+    for part in (front_table(finals), verdicts, forecast_table(archive, finals)):
         if part is not None:
             console.print()
             console.print(part)
