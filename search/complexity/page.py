@@ -112,15 +112,18 @@ def _table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1, text_last: bool = False
 ) -> Markup:
     def kind(column: int) -> str | None:
-        return "t" if column < text_columns or (text_last and column == len(heads) - 1) else None
+        if text_last and column == len(heads) - 1:
+            return "t wide"
+        return "t" if column < text_columns else None
 
     def row(cells: Sequence[str]) -> Markup:
         first, *rest = cells
         others = [tag("td", cell, class_=kind(i), data_label=heads[i]) for i, cell in enumerate(rest, start=1)]
         return tag("tr", tag("th", first, scope="row"), *others)
 
+    cards = "cards" if text_last else None
     head = tag("tr", *[tag("th", name, scope="col", class_=kind(i)) for i, name in enumerate(heads)])
-    return tag("table", tag("thead", head), tag("tbody", *[row(cells) for cells in rows]), class_="cards")
+    return tag("table", tag("thead", head), tag("tbody", *[row(cells) for cells in rows]), class_=cards)
 
 
 def _figure(png: bytes, title: str, caption: str) -> Markup:
