@@ -15,7 +15,7 @@ import argparse
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +59,8 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     state = prepare(config, work)
-    genomes = candidates(state, arguments.candidates, config.seed)
+    genomes = _remembered(work / "genomes.json", lambda: candidates(state, arguments.candidates, config.seed))
+    genomes = dict(list(genomes.items())[: arguments.first])
     tasks = [(stage, repeat, genome) for genome in genomes for stage, repeat in arguments.stages]
     rows = dict(_read(work / "rows.jsonl"))
     missing = [task for task in tasks if _key(*task) not in rows]
@@ -90,7 +91,8 @@ def candidates(state: State, count: int, seed: int) -> dict[Genome, str]:
     space, found = foundation.space, dict[Genome, str]()
     for i in range(count - count // 2):
         found[space.sample(numpy_generator(seed, "table", i))] = "random"
-    bench = make_bench(data, settings, foundation)
+    # Proxies have no say in what evolution proposes, and take longer than all else of a probe.
+    bench = make_bench(data, replace(settings, probe=replace(settings.probe, proxies=())), foundation)
     for run in range(SEARCHES):
         strategy = Evolution(space, seed + 1 + run, START, "params")
         for number in range(START + count // 2 // SEARCHES):
@@ -190,6 +192,14 @@ def _read(path: Path) -> Iterator[tuple[str, Row]]:
             yield record["key"], record["row"]
 
 
+def _remembered(path: Path, find: Callable[[], dict[Genome, str]]) -> dict[Genome, str]:
+    if not path.exists():
+        found = {genome.text: origin for genome, origin in find().items()}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(found))
+    return {Genome.from_text(text): origin for text, origin in json.loads(path.read_text()).items()}
+
+
 def _key(stage: str, repeat: int, genome: Genome) -> str:
     return f"{stage} {repeat} {genome.id}"
 
@@ -199,6 +209,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("config", help="YAML configuration of a search")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override a setting")
     parser.add_argument("--candidates", type=int, default=1040)
+    parser.add_argument("--first", type=int, help="only the first so many of them; they stand in random order")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--work", type=Path, help="folder of unfinished work; default: runs/table-NAME")
