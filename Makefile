@@ -27,6 +27,9 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/determinism.py
 	$(BIN)/python benchmarks/driver_overhead.py
 	$(BIN)/python benchmarks/probe_speed.py
+	$(BIN)/python benchmarks/csg_speed.py
+	$(BIN)/python benchmarks/predictor.py benchmarks/tables/digits.parquet
+	$(BIN)/python benchmarks/table_search.py benchmarks/tables/digits.parquet
 
 clean:
 	rm -rf .venv runs mlflow.db mlartifacts

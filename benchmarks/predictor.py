@@ -12,6 +12,7 @@ measurement, over all candidates and among candidates of like MACs.
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 from scipy import stats
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
 from sklearn.linear_model import RidgeCV
@@ -183,9 +185,10 @@ def _process(x: np.ndarray, accuracy: np.ndarray, others: np.ndarray) -> np.ndar
     kernel = 0.5 * RBF(np.sqrt(x.shape[1])) + 0.1 * DotProduct(1.0, "fixed") + WhiteKernel(0.05)
     scale = StandardScaler().fit(x)
     y = log_odds(accuracy, 300)
-    return (
-        GaussianProcessRegressor(kernel, normalize_y=True).fit(scale.transform(x), y).predict(scale.transform(others))
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        process = GaussianProcessRegressor(kernel, normalize_y=True).fit(scale.transform(x), y)
+    return np.asarray(process.predict(scale.transform(others)))
 
 
 def _scikit(make: Callable[[], object], images: int) -> Ranks:
