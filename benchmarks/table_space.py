@@ -46,9 +46,6 @@ class Table:
         row = self.rows[request.genome.id]
         names = {name for name, _, _ in METRICS}
         metrics = {k.removeprefix("probe_"): v for k, v in row.items() if k.removeprefix("probe_") in names}
-        metrics |= {
-            f"proxy_{k.removeprefix('probe_proxy_')}": v for k, v in row.items() if k.startswith("probe_proxy_")
-        }
         metrics |= {k: row[k] for k in ("params", "macs", "bytes", "violation")}
         return self._answer(request, metrics, tuple(row["probe_embedding"]), row["probe_seconds"])
 

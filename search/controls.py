@@ -34,7 +34,7 @@ def uniform_control(space: Space, budget: Budget) -> Genome:
 
 def sensitivity_ladder(space: Space, levels: int) -> list[tuple[str, float, Genome]]:
     """One genome per (group, level): that group at keep ratio 2^−level, all others whole. They ignore the budget."""
-    layout = space.layouts[min(space.layouts)]
+    layout = space.ungrown
     whole = space.uniform(1.0, plain_weights(space))
     ladder = []
     for name in layout.names:
@@ -57,7 +57,7 @@ def sensitivity_control(
         measured: accuracy of the ladder's probes by (group, keep ratio); a group without any stays whole.
         base_accuracy: accuracy of the uncompressed network.
     """
-    layout = space.layouts[min(space.layouts)]
+    layout = space.ungrown
     whole = space.uniform(1.0, plain_weights(space))
     curves = {name: _loss_curve(name, measured, base_accuracy) for name in layout.names}
 

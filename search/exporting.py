@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from search.config import SearchConfig, check_alias, check_model_name
-from search.preflight import data_request
+from search.preflight import load_data
 from search.report import Finals, Measured
 from search.report.wording import compact, count, milliseconds, percent, scientific, signed
 from search.run import Result, load_result
 from search.shipping import register_candidate
 from spaces.randomness import torch_generator
 from workers.checkpoint import Deployed, load_candidate
-from workers.data import DataError, load_splits
+from workers.data import DataError
 from workers.export import export_onnx, export_program, run_onnx, run_program
 from workers.finals import SAMPLES, pixels
 from workers.measure.sameness import Comparison, Sameness, compare
@@ -197,7 +197,7 @@ def _nothing_fits(finals: Finals, limits: Limits) -> str:
 def _images(config: SearchConfig, shape: tuple[int, int, int]) -> tuple[torch.Tensor, str]:
     """Images to compare on: of the validation split; or noise, where the data is not on this machine."""
     try:
-        found = pixels(load_splits(data_request(config)).validation)[:SAMPLES]
+        found = pixels(load_data(config.data, config.seed).validation)[:SAMPLES]
         return found, f"{len(found)} validation images"
     except DataError:
         noise = torch.rand(SAMPLES, *shape, generator=torch_generator(config.seed, "export images"))

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import groupby
 
 import moocore
+import numpy as np
 from deap import base, tools
 
 REFERENCE = 1.1
@@ -92,6 +93,12 @@ def select(points: Sequence[Point], count: int) -> list[int]:
 def best(standings: Sequence[tuple[int, float]], count: int) -> list[int]:
     """Indices of the ``count`` least standings, best first; ties by index."""
     return sorted(range(len(standings)), key=lambda i: (*standings[i], i))[:count]
+
+
+def tournament(standings: Sequence[tuple[int, float]], rng: np.random.Generator) -> int:
+    """Index of the better of two drawn at random; ties go to the first (binary tournament, Deb et al. 2002, IV)."""
+    drawn = rng.integers(len(standings), size=2).tolist()
+    return int(min(drawn, key=lambda i: (*standings[i], i)))
 
 
 def front_indices(points: Sequence[Point]) -> list[int]:

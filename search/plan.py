@@ -71,8 +71,7 @@ class SearchPlan:
         self.surrogate: Surrogate | None = None
         """What steers the search; ``None`` where nothing does."""
         if settings.surrogate:
-            base = space.layouts[min(space.layouts)]
-            base_cost = getattr(base.cost(base.full()), settings.cost)
+            base_cost = getattr(space.ungrown.cost(space.ungrown.full()), settings.cost)
             self.surrogate = Surrogate(space, settings.cost, base_cost, images, seed)
         self._course = self._story()
 
@@ -137,8 +136,8 @@ class SearchPlan:
         yield from self._all_committed()
 
     def _starting_individuals(self) -> list[Genome]:
-        """What a careful person would try first: uniform by L1, uniform by mean rank, narrower by what the data's
-        complexity allows, and the sensitivity answer.
+        """What a careful person would try first: uniform by L1, uniform by mean rank, the same as narrow as the
+        reference curve advises (:mod:`search.start`), and the sensitivity answer.
         """
         mean_rank = [self.space.repair(self.space.uniform(width)) for width in (1.0, *self.widths)]
         seeds = [uniform_control(self.space, self.space.budget), *mean_rank]
@@ -201,7 +200,7 @@ def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
     s = settings
     counts = {PROBE: s.probes, TRAIN: s.trainings, SCRATCH: 0}
     if s.controls:
-        groups = len(space.layouts[min(space.layouts)].groups)
+        groups = len(space.ungrown.groups)
         counts[PROBE] += groups * s.sensitivity_levels + s.probes
         counts[TRAIN] += 4 * s.repeats
         counts[SCRATCH] += s.repeats

@@ -14,7 +14,6 @@ from search.config import DataConfig, SearchConfig
 from search.loading import ConfigError
 from search.reduced import advised_images
 from search.sizing import make_space
-from search.start import starting_widths
 from search.strategies import check_strategy
 from search.survey import Survey, take_survey
 from spaces.criteria import resolve
@@ -38,7 +37,6 @@ class Preflight:
         base: cost of the uncompressed base network.
         least: cost of the smallest genome.
         probe_images: training images for a probe.
-        widths: width factors to start from.
     """
 
     config: SearchConfig
@@ -49,12 +47,11 @@ class Preflight:
     base: Cost
     least: Cost
     probe_images: int
-    widths: tuple[float, ...]
 
     @property
     def layout(self) -> Layout:
         """The ungrown base network's layout."""
-        return self.space.layouts[min(self.space.layouts)]
+        return self.space.ungrown
 
 
 def check(config: SearchConfig) -> Preflight:
@@ -66,18 +63,14 @@ def check(config: SearchConfig) -> Preflight:
         ConfigError: a setting does not fit the data, the network, the machine or the budget.
     """
     _check_settings(config)
-    try:
-        splits = load_splits(data_request(config))
-    except DataError as error:
-        own = str(error).partition(" ")[0].rstrip(":") in DataConfig.model_fields
-        raise DataError(f"data{'.' if own else ': '}{error}") from None
+    splits = load_data(config.data, config.seed)
     spec = NetworkSpec(config.network.name, splits.train.shape, splits.train.classes, config.network.arguments)
     try:
         survey = take_survey(config, spec, splits.train)
     except CheckpointError as error:
         raise CheckpointError(f"network.weights: {error}") from None
     space = make_space(config, survey.layouts)
-    layout = survey.layouts[min(survey.layouts)]
+    layout = space.ungrown
     if not layout.groups:
         reasons = "; ".join(f"{x.name}: {x.reason}" for x in layout.locked[:3])
         raise ConfigError(
@@ -88,14 +81,21 @@ def check(config: SearchConfig) -> Preflight:
     except InfeasibleBudget as error:
         raise ConfigError(str(error)) from None
     images = config.probe.images or advised_images(splits.train, config.seed)
-    widths = starting_widths(splits.train)
     base, least = layout.cost(layout.full()), space.cost(space.least())
-    return Preflight(config, splits, spec, space, survey, base, least, images, widths)
+    return Preflight(config, splits, spec, space, survey, base, least, images)
 
 
-def data_request(config: SearchConfig) -> DataRequest:
-    """What to load; the run's seed also decides the splits."""
-    return DataRequest(**config.data.model_dump(), seed=config.seed)
+def load_data(data: DataConfig, seed: int) -> Splits:
+    """The data set; ``seed`` decides the splits.
+
+    Raises:
+        DataError: it cannot be used; the message names the setting.
+    """
+    try:
+        return load_splits(DataRequest(**data.model_dump(), seed=seed))
+    except DataError as error:
+        own = str(error).partition(" ")[0].rstrip(":") in DataConfig.model_fields
+        raise DataError(f"data{'.' if own else ': '}{error}") from None
 
 
 def _check_settings(config: SearchConfig) -> None:

@@ -22,6 +22,7 @@ from search.plan import SearchPlan, course_counts
 from search.preflight import check
 from search.report import Finals, front_rows
 from search.run_tracking import background_tracker
+from search.start import starting_widths
 from search.view import Course, Quiet, View
 from search.window import default_window
 from spaces.foundation import Foundation
@@ -108,7 +109,7 @@ def load_result(path: Path) -> Result:
 def _search(run: Drive, expected: Forecast) -> Finals:
     foundation, base_accuracy = _prepare(run)
     images = len(run.preflight.splits.validation)
-    widths = run.preflight.widths if run.config.surrogate.enabled else ()
+    widths = starting_widths(run.preflight.splits.train) if run.config.surrogate.enabled else ()
     plan = SearchPlan(foundation.space, plan_settings(run.config), base_accuracy, run.config.seed, images, widths)
     archive = Archive(run.folder.archive)
     tracker = background_tracker(run.config, run.record, run.view)

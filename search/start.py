@@ -18,7 +18,7 @@ PICTURES = 256
 
 def starting_widths(train: Images) -> tuple[float, ...]:
     """Width factors in (0, 1], widest first, none twice; empty where no narrower network can be advised."""
-    means = measure_images(train.images[:PICTURES]).means()
+    means = measure_images(train.images[:PICTURES]).means() if MEASURES else {}
     complexity = [means[name].value for name in MEASURES]
     factors = [CURVE.factor_for(share, complexity) for share in KEPT]
     return tuple(sorted({round(f, 3) for f in factors if f is not None and f < 1}, reverse=True))

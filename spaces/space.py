@@ -60,6 +60,11 @@ class Space:
     round_to: int = 1
     mutation: float = 0.1
 
+    @property
+    def ungrown(self) -> Layout:
+        """The base network's own layout."""
+        return self.layouts[min(self.layouts)]
+
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """Names of all groups of all growths, in a fixed order: the order of ``Genome.keep``."""

@@ -11,6 +11,7 @@ from search.complexity.report import ComplexityReport, Measured
 from search.complexity.width import advise_width
 from search.config import DataConfig, SearchConfig
 from search.loading import ConfigError
+from search.preflight import load_data
 from workers.complexity.csg import csg_interval
 from workers.complexity.embeddings import DEFAULT, EMBEDDINGS
 from workers.complexity.embeddings.tsne import MAX_IMAGES
@@ -19,7 +20,7 @@ from workers.complexity.expected import ExpectedError, expected_error, measure_f
 from workers.complexity.image import measure_images
 from workers.complexity.reduction import part_of, reduce_data
 from workers.complexity.width_reference import CURVE, MEASURES
-from workers.data import DataError, DataRequest, Images, load_splits
+from workers.data import DataError, Images
 
 PICTURES = 1000
 """Most images that are measured as pictures: a mean needs no more, and blobs of large images take their time."""
@@ -55,7 +56,7 @@ def complexity(data: DataConfig, settings: ComplexitySettings) -> ComplexityRepo
         ConfigError: no such embedding, or more images than it takes.
     """
     _check(settings)
-    train = _load(data, settings.seed)
+    train = load_data(data, settings.seed).train
     if len(train) < LEAST_IMAGES:
         raise DataError(f"data: {len(train)} training images tell nothing", f"give at least {LEAST_IMAGES}")
     labels = torch.from_numpy(train.labels)
@@ -129,11 +130,3 @@ def _check(settings: ComplexitySettings) -> None:
             f"--images: {settings.embedding} takes at most {MAX_IMAGES:,}, got {settings.images:,}; give fewer, or "
             f"--embedding {DEFAULT}"
         )
-
-
-def _load(data: DataConfig, seed: int) -> Images:
-    try:
-        return load_splits(DataRequest(**data.model_dump(), seed=seed)).train
-    except DataError as error:
-        own = str(error).partition(" ")[0].rstrip(":") in DataConfig.model_fields
-        raise DataError(f"data{'.' if own else ': '}{error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import matplotlib
@@ -17,9 +16,9 @@ from search.complexity.labels import place_labels
 from search.complexity.layout import cluster_order
 from search.complexity.report import ComplexityReport
 from search.report import wording
+from search.report.figure import STYLE, png
 from search.report.palette import LIGHT
 
-DPI = 150
 NAMED_CLASSES = 30
 """With more classes the heat map has no names and the map only those of the hardest pairs."""
 _NUMBERED_CLASSES = 12
@@ -28,30 +27,11 @@ _LEAST_TOP = 20.0  # per cent, at the dark end of the heat map: a greatest overl
 _LONGEST_NAME = 18
 _NAMED_PAIRS = 8
 _STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 10,
-    "text.color": LIGHT["ink"],
-    "text.parse_math": False,
-    "axes.edgecolor": LIGHT["rule"],
-    "axes.labelcolor": LIGHT["quiet"],
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": LIGHT["rule"],
-    "grid.linewidth": 0.7,
-    "xtick.color": LIGHT["quiet"],
-    "ytick.color": LIGHT["quiet"],
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
+    **STYLE,
+    "axes.grid": False,
     "xtick.minor.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.constrained_layout.w_pad": 0.12,
+    "legend.handletextpad": 0.8,
     "figure.constrained_layout.h_pad": 0.08,
-    "text.hinting": "none",
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
 }
 
 
@@ -59,17 +39,11 @@ def draw_plots(report: ComplexityReport) -> dict[str, bytes]:
     """All pictures: file name to PNG."""
     with matplotlib.rc_context(_STYLE):
         return {
-            "spectrum.png": _png(_spectrum(report)),
-            "confusion.png": _png(_confusion(report)),
-            "class_map.png": _png(_class_map(report)),
-            "reduction.png": _png(_reduction(report)),
+            "spectrum.png": png(_spectrum(report)),
+            "confusion.png": png(_confusion(report)),
+            "class_map.png": png(_class_map(report)),
+            "reduction.png": png(_reduction(report)),
         }
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
 
 
 def _spectrum(report: ComplexityReport) -> Figure:

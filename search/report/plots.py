@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 
 from search.report import wording
 from search.report.axis import LogAxis, error
+from search.report.figure import STYLE, png
 from search.report.forecasts import Forecasts, forecast_axis, judge_forecasts, why_none
 from search.report.foretelling import Foretelling, compare_probes
 from search.report.measurements import Finals, Measured
@@ -23,34 +23,6 @@ from search.report.scene import Scene, build_scene
 from search.report.units import time_unit
 from search.report.verdict import LABELS
 
-DPI = 150
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 10,
-    "text.color": LIGHT["ink"],
-    "text.parse_math": False,
-    "axes.edgecolor": LIGHT["rule"],
-    "axes.labelcolor": LIGHT["quiet"],
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": LIGHT["rule"],
-    "grid.linewidth": 0.7,
-    "xtick.color": LIGHT["quiet"],
-    "ytick.color": LIGHT["quiet"],
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "legend.handletextpad": 0.4,
-    "text.hinting": "none",
-    "figure.constrained_layout.w_pad": 0.12,
-    "figure.constrained_layout.h_pad": 0.06,
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-}
 _CONTROL_MARKERS = ("s", "^", "v", "P", "h")
 
 
@@ -63,14 +35,8 @@ def draw_plots(table: pa.Table, finals: Finals) -> dict[str, bytes]:
         "probe_vs_training.png": lambda: _probing(compare_probes(table)),
         "forecasts.png": lambda: _forecasts(judge_forecasts(table), finals),
     }
-    with matplotlib.rc_context(_STYLE):
-        return {name: _png(job()) for name, job in jobs.items()}
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    with matplotlib.rc_context(STYLE):
+        return {name: png(job()) for name, job in jobs.items()}
 
 
 def _blank(why: str) -> Figure:

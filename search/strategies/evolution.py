@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-import numpy as np
 from deap import base
 
-from search.front import Point, best, standing
+from search.front import Point, best, standing, tournament
 from search.strategies.objectives import ErrorOf, probe_error, probe_point
 from search.strategies.unseen import Seen
 from spaces.genome import Genome
@@ -54,7 +53,7 @@ class Evolution:
         self._toolbox = base.Toolbox()
         self._toolbox.register("mate", space.crossover)
         self._toolbox.register("mutate", space.mutate)
-        self._toolbox.register("select", self._tournament)
+        self._toolbox.register("select", tournament)
 
     @property
     def survivors(self) -> tuple[Genome, ...]:
@@ -103,10 +102,5 @@ class Evolution:
 
     def _parents(self, number: int) -> tuple[Genome, Genome]:
         rng = numpy_generator(self._seed, "parents", number)
-        mother, father = self._toolbox.select(rng), self._toolbox.select(rng)
+        mother, father = (self._toolbox.select(self._standing, rng) for _ in range(2))
         return self._survivors[mother][0], self._survivors[father][0]
-
-    def _tournament(self, rng: np.random.Generator) -> int:
-        """Index of the better of two survivors drawn at random, by rank and then crowding; the elder wins ties."""
-        drawn = rng.integers(len(self._survivors), size=2).tolist()
-        return int(min(drawn, key=lambda i: (*self._standing[i], i)))

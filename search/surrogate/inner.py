@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from search.front import Point, best, standing
+from search.front import Point, best, standing, tournament
+from search.strategies.evolution import CROSSOVER
 from spaces.genome import Genome
 from spaces.space import Space
 
-POPULATION, GENERATIONS, CROSSOVER = 40, 12, 0.9
+POPULATION, GENERATIONS = 40, 12
 
 Errors = Callable[[Sequence[Genome]], np.ndarray]
 """Predicted errors of genomes, float ``[N]``."""
@@ -46,13 +47,10 @@ def evolve(space: Space, errors: Errors, cost: str, start: Sequence[Genome], rng
 def _child(
     space: Space, genomes: Sequence[Genome], order: Sequence[tuple[int, float]], rng: np.random.Generator
 ) -> Genome:
-    def tournament() -> Genome:
-        drawn = rng.integers(len(genomes), size=2).tolist()
-        winner: int = min(drawn, key=lambda i: (*order[i], i))
-        return genomes[winner]
-
-    mother = tournament()
-    child = space.crossover(mother, tournament(), rng) if rng.random() < CROSSOVER else mother
+    mother = genomes[tournament(order, rng)]
+    child = mother
+    if rng.random() < CROSSOVER:
+        child = space.crossover(mother, genomes[tournament(order, rng)], rng)
     return space.mutate(child, rng)
 
 

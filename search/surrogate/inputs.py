@@ -110,7 +110,10 @@ GROUPS: Mapping[str, Group] = {
 GENOME = ("size", "shape")
 """The groups of a forecast from a genome alone."""
 
-PROBED = (*GENOME, "probe", "feature_csg", "embedding", "proxies")
+MEASURED = ("probe", "feature_csg", "embedding", "proxies")
+"""The groups that a probe adds."""
+
+PROBED = (*GENOME, *MEASURED)
 """The groups of a forecast from a probe."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from search.surrogate.improvement import Front, expected_improvement, pick
 from search.surrogate.inner import evolve
-from search.surrogate.inputs import GENOME, PROBED, Candidate, matrix
+from search.surrogate.inputs import GENOME, MEASURED, Candidate, matrix
 from search.surrogate.predictor import FEWEST, Forecast, Predictor
 from search.surrogate.record import Record
 from spaces.genome import Genome
@@ -122,9 +122,9 @@ class Surrogate:
         self._stale = False
         candidates = [candidate for candidate, _ in self._trained.values()]
         accuracies = [accuracy for _, accuracy in self._trained.values()]
-        genomes = matrix(self._space, candidates, GENOME)
+        genomes, everything = self._inputs(candidates)
         scores = np.array(accuracies)
-        self._probes = Predictor(genomes, matrix(self._space, candidates, PROBED), scores, self._images)
+        self._probes = Predictor(genomes, everything, scores, self._images)
         self._genomes = Predictor(genomes, genomes, scores, self._images)
         self.record.judge()
 
@@ -138,10 +138,12 @@ class Surrogate:
         return list(zip((1.0 - fitted.accuracy).tolist(), costs, strict=True))
 
     def _foretell(self, candidates: Sequence[Candidate]) -> Forecast | None:
-        if self._probes is None:
-            return None
-        inputs = [matrix(self._space, candidates, groups) for groups in (GENOME, PROBED)]
-        return self._probes.predict(*inputs)
+        return None if self._probes is None else self._probes.predict(*self._inputs(candidates))
+
+    def _inputs(self, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
+        """What the genomes say, and that with what their probes say."""
+        genomes = matrix(self._space, candidates, GENOME)
+        return genomes, np.hstack([genomes, matrix(self._space, candidates, MEASURED)])
 
     def _candidate(self, name: str) -> Candidate:
         probe = self._probed[name]

@@ -11,6 +11,7 @@ print(csg(embedding, labels, generator).relative)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +70,14 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        """Of two draws or more."""
+        table = torch.tensor(values, dtype=torch.float64)
+        mean = float(table.mean())
+        half = float(stats.t.ppf(0.975, len(values) - 1)) * float(table.std()) / math.sqrt(len(values))
+        return cls(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -187,10 +196,10 @@ def csg_interval(
         for rows in torch.split(place, [len(draw) for draw in draws])
     ]
     return CsgInterval(
-        csg=_interval([run.csg for run in runs]),
-        auls=_interval([run.auls for run in runs]),
-        cmsauls=_interval([run.cmsauls for run in runs]),
-        relative=_interval([run.relative for run in runs]),
+        csg=Interval.of([run.csg for run in runs]),
+        auls=Interval.of([run.auls for run in runs]),
+        cmsauls=Interval.of([run.cmsauls for run in runs]),
+        relative=Interval.of([run.relative for run in runs]),
         spectrum=torch.stack([run.spectrum for run in runs]).mean(0),
         similarity=torch.stack([run.similarity for run in runs]).mean(0),
         effective_samples=min(run.effective_samples for run in runs),
@@ -272,10 +281,3 @@ def _from_votes(own: Tensor, others: Tensor, volumes: Tensor, classes: int) -> C
         effective_samples=float(effective.amin()),
         classes=classes,
     )
-
-
-def _interval(values: list[float]) -> Interval:
-    table = torch.tensor(values, dtype=torch.float64)
-    mean = float(table.mean())
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(table.std()) / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half)

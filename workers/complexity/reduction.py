@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from spaces.randomness import torch_generator
@@ -77,7 +76,7 @@ def reduce_data(
             rows = part_of(labels, order, share)
             generator = torch_generator(seed, "reduction", "samples", number, repeat)
             values.append(csg(embedding[rows], labels[rows], generator, samples, neighbours, volume).csg)
-        rungs.append(Rung(len(rows), _interval(values)))
+        rungs.append(Rung(len(rows), Interval.of(values)))
     allowed = tolerance * (whole.classes - 1)
     return Reduction(tuple(rungs), allowed, _advise(rungs, allowed))
 
@@ -98,12 +97,6 @@ def _order(labels: Tensor, generator: torch.Generator) -> Tensor:
 def _shares(smallest_class: int) -> list[float]:
     halvings = math.floor(math.log2(max(1.0, smallest_class / LEAST_PER_CLASS)))
     return [2.0**-step for step in range(1, halvings + 1)]
-
-
-def _interval(values: list[float]) -> Interval:
-    table = torch.tensor(values, dtype=torch.float64)
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * float(table.std()) / math.sqrt(len(values))
-    return Interval(float(table.mean()), float(table.mean()) - reach, float(table.mean()) + reach)
 
 
 def _advise(rungs: list[Rung], tolerance: float) -> int:
