@@ -1,4 +1,4 @@
-"""Many candidates of one search space, each probed, tuned for a little, and trained under two seeds: a benchmark table.
+"""Many candidates of one search space, each probed and trained under two seeds: a benchmark table.
 
     python benchmarks/table.py examples/digits.yaml --set training.epochs=10 --out benchmarks/tables/digits.parquet
 

@@ -16,7 +16,10 @@ from search.report.measurements import Finals
 from search.surrogate.record import FEWEST, LEAST_TAU, STRIKES
 from workers.evaluation import OK, TRAIN, is_control
 
-NOT_FOLLOWED = f"forecasts were not followed at the end: rank correlation below {LEAST_TAU}, {STRIKES} times in a row"
+NOT_FOLLOWED = (
+    f"forecasts were not followed at the end: {STRIKES} times in a row their rank correlation was below {LEAST_TAU}, "
+    "or below that of the probes alone"
+)
 UNRANKED = Ranking(*[Estimate()] * 5)
 """Of too few candidates."""
 

@@ -15,7 +15,16 @@ ROLLING, FEWEST = 20, 6
 """The last so many forecasts are judged, as soon as there are so few."""
 
 STRIKES = 2
-"""Judgements in a row below :data:`LEAST_TAU` that end the steering."""
+"""Bad judgements in a row that end the steering."""
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """Accuracies of one candidate: as foretold, as its probe alone has it, and as trained."""
+
+    forecast: float
+    probe: float
+    trained: float
 
 
 @dataclass
@@ -24,20 +33,25 @@ class Record:
     good one, for forecasts are made and judged all the time.
     """
 
-    pairs: list[tuple[float, float]] = field(default_factory=list)
-    """(foretold, trained) accuracies in the order of commits."""
+    trainings: list[Foretold] = field(default_factory=list)
+    """In the order of commits."""
     _strikes: int = 0
 
-    def add(self, foretold: float, trained: float) -> None:
+    def add(self, training: Foretold) -> None:
         """Note a training whose accuracy had been foretold."""
-        self.pairs.append((foretold, trained))
+        self.trainings.append(training)
 
     def judge(self) -> None:
-        """Count a strike, or forgive them all; called once for every refit."""
-        tau = self.tau
-        if math.isnan(tau):
+        """Count a strike, or forgive them all; called once for every refit.
+
+        Bad are forecasts that hardly rank the trainings, and those that rank them worse than the probes do, by more
+        than the standard error of a rank correlation.
+        """
+        if math.isnan(self.tau):
             return
-        self._strikes = self._strikes + 1 if tau < LEAST_TAU else 0
+        chance = _standard_error(len(self.trainings[-ROLLING:]))
+        bad = self.tau < LEAST_TAU or self.tau_of_probes > self.tau + chance
+        self._strikes = self._strikes + 1 if bad else 0
 
     @property
     def trusted(self) -> bool:
@@ -45,8 +59,13 @@ class Record:
 
     @property
     def tau(self) -> float:
-        """Kendall's τ of the last :data:`ROLLING` pairs; NaN for fewer than :data:`FEWEST`."""
-        return rank_correlation(self.pairs[-ROLLING:])
+        """Kendall's τ of the last :data:`ROLLING` forecasts; NaN for fewer than :data:`FEWEST`."""
+        return rank_correlation([(t.forecast, t.trained) for t in self.trainings[-ROLLING:]])
+
+    @property
+    def tau_of_probes(self) -> float:
+        """The same of the probes' accuracies."""
+        return rank_correlation([(t.probe, t.trained) for t in self.trainings[-ROLLING:]])
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
@@ -55,3 +74,8 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
         return math.nan
     first, second = zip(*pairs, strict=True)
     return float(stats.kendalltau(first, second).statistic)
+
+
+def _standard_error(count: int) -> float:
+    """Of Kendall's τ between ``count`` pairs that have nothing to do with each other (Kendall 1938)."""
+    return math.sqrt(2 * (2 * count + 5) / (9 * count * (count - 1)))

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.strategies.objectives import probe_error
 from search.surrogate.improvement import Front, expected_improvement, pick
 from search.surrogate.inner import evolve
 from search.surrogate.inputs import GENOME, MEASURED, Candidate, matrix
 from search.surrogate.predictor import FEWEST, Forecast, Predictor
-from search.surrogate.record import Record
+from search.surrogate.record import Foretold, Record
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
@@ -60,7 +61,8 @@ class Surrogate:
             self._trained[genome.id] = (self._candidate(genome.id), accuracy)
             self._stale = True
             if genome.id in self._foretold:
-                self.record.add(self._foretold[genome.id], accuracy)
+                probe = 1.0 - probe_error(self._probed[genome.id])
+                self.record.add(Foretold(self._foretold[genome.id], probe, accuracy))
 
     @property
     def ready(self) -> bool:

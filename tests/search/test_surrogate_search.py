@@ -17,7 +17,7 @@ from search.surrogate.guided import Guided
 from search.surrogate.inner import evolve
 from search.surrogate.inputs import PROBED, Candidate, matrix
 from search.surrogate.predictor import FEWEST as FEWEST_TRAININGS
-from search.surrogate.record import FEWEST, LEAST_TAU, Record, rank_correlation
+from search.surrogate.record import FEWEST, LEAST_TAU, ROLLING, STRIKES, Foretold, Record, rank_correlation
 from search.surrogate.surrogate import Surrogate
 from spaces.genome import Genome
 from workers.evaluation import FAILED, OK, PROBE, TRAIN, Evaluation, Outcome, Request
@@ -140,23 +140,36 @@ def test_forecasts_that_do_not_come_true_end_the_steering_and_good_ones_begin_it
     record.judge()
     assert record.trusted
     for i in range(FEWEST):
-        record.add(float(i), float(-i))
+        record.add(Foretold(float(i), 0.5, float(-i)))
     record.judge()
     assert record.trusted, "once may be chance"
     record.judge()
     assert not record.trusted
     for i in range(20):
-        record.add(float(i), float(i))
+        record.add(Foretold(float(i), 0.5, float(i)))
     record.judge()
     assert record.trusted
     assert record.tau > LEAST_TAU
+
+
+def test_forecasts_that_probes_alone_beat_are_not_followed() -> None:
+    rng = np.random.default_rng(0)
+    for ahead, kept in ((True, False), (False, True)):
+        record = Record()
+        for trained in np.linspace(0.5, 0.9, ROLLING):
+            probe = trained if ahead else rng.random()
+            record.add(Foretold(trained + 0.1 * rng.normal(), probe, trained))
+        for _ in range(STRIKES):
+            record.judge()
+        assert LEAST_TAU < record.tau < 0.8
+        assert record.trusted is kept
 
 
 def test_a_surrogate_without_trust_proposes_nothing_and_the_plain_strategy_goes_on() -> None:
     surrogate = taught(10)
     assert surrogate.ready
     for i in range(FEWEST):
-        surrogate.record.add(float(i), float(-i))
+        surrogate.record.add(Foretold(float(i), 0.5, float(-i)))
     surrogate.record.judge()
     surrogate.record.judge()
     assert not surrogate.ready
