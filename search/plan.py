@@ -9,7 +9,7 @@ from search.choice import Promising, choose
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
 from search.strategies import Strategy, make_strategy
 from search.surrogate.guided import Guided
-from search.surrogate.surrogate import Surrogate
+from search.surrogate.surrogate import Lesson, Surrogate
 from spaces.budget import Budget
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
@@ -45,6 +45,7 @@ class SearchPlan:
         base_accuracy: validation accuracy of the base network.
         images: of the validation split, on which accuracies are measured.
         widths: width factors that the search starts from, besides what else a careful person would try.
+        earlier: trainings of other runs, which the surrogate learns from as well.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class SearchPlan:
         seed: int,
         images: int = 1000,
         widths: Sequence[float] = (),
+        earlier: Sequence[Lesson] = (),
     ) -> None:
         self.space = space
         self.settings = settings
@@ -73,6 +75,7 @@ class SearchPlan:
         if settings.surrogate:
             base_cost = getattr(space.ungrown.cost(space.ungrown.full()), settings.cost)
             self.surrogate = Surrogate(space, settings.cost, base_cost, images, seed)
+            self.surrogate.learn_from(earlier)
         self._course = self._story()
 
     def ask(self, number: int) -> Request | None:

@@ -24,6 +24,9 @@ START = 40
 MOST_KEPT = 1000
 """Probed candidates kept; the least promising are forgotten, so that memory does not grow with the search."""
 
+Lesson = tuple[Evaluation, Evaluation]
+"""A probe, and the training of the same candidate."""
+
 
 class Surrogate:
     """Told of every evaluation, it says which probed candidates to train and which genomes to probe.
@@ -40,6 +43,8 @@ class Surrogate:
         self._images, self._seed = images, seed
         self._probed: dict[str, Evaluation] = {}
         self._trained: dict[str, tuple[Candidate, float]] = {}
+        self._earlier: dict[str, tuple[Candidate, float]] = {}
+        """Of other runs: learnt from, but no part of this search's front."""
         self._taken: set[str] = set()
         self._foretold: dict[str, float] = {}
         self._probes: Predictor | None = None
@@ -58,11 +63,17 @@ class Surrogate:
             self._probed[genome.id] = evaluation
             self._forget()
         elif evaluation.request.stage == TRAIN and evaluation.request.repeat == 0 and genome.id in self._probed:
-            self._trained[genome.id] = (self._candidate(genome.id), accuracy)
+            self._trained[genome.id] = (_candidate(self._probed[genome.id]), accuracy)
             self._stale = True
             if genome.id in self._foretold:
                 probe = 1.0 - probe_error(self._probed[genome.id])
                 self.record.add(Foretold(self._foretold[genome.id], probe, accuracy))
+
+    def learn_from(self, earlier: Sequence[Lesson]) -> None:
+        """Let trainings of other runs teach the forecasts as well; they are neither promoted nor on the front here."""
+        for probe, training in earlier:
+            self._earlier[probe.request.genome.id] = (_candidate(probe), training.metrics["accuracy"])
+        self._stale = True
 
     @property
     def ready(self) -> bool:
@@ -73,7 +84,7 @@ class Surrogate:
     def forecast(self, candidates: Sequence[str]) -> Forecast | None:
         """Of probed candidates, by their ids; ``None`` while trainings are too few."""
         self._refit()
-        return self._foretell([self._candidate(name) for name in candidates])
+        return self._foretell([_candidate(self._probed[name]) for name in candidates])
 
     def promote(self, count: int) -> list[Evaluation]:
         """The ``count`` probes whose training is expected to add most hypervolume to the front; each but once."""
@@ -112,18 +123,19 @@ class Surrogate:
             return np.array([getattr(self._space.cost(g), self._cost) for g in some]) / self._base_cost
 
         known = [probe.request.genome for probe in self._probed.values()]
-        start = [known[i] for i in pick(foretell(known), costs(known), [], START)]
+        start = [known[i] for i in pick(foretell(known), costs(known), [], START)] if known else []
         rng = numpy_generator(self._seed, "inner evolution", number)
         found = [g for g in evolve(self._space, errors, self._cost, start, rng) if g.id not in self._probed]
         self.proposed += len(found)
         return [found[i] for i in pick(foretell(found), costs(found), front, count)] if found else []
 
     def _refit(self) -> None:
-        if not self._stale or len(self._trained) < FEWEST:
+        learnt = {**self._earlier, **self._trained}
+        if not self._stale or len(learnt) < FEWEST:
             return
         self._stale = False
-        candidates = [candidate for candidate, _ in self._trained.values()]
-        accuracies = [accuracy for _, accuracy in self._trained.values()]
+        candidates = [candidate for candidate, _ in learnt.values()]
+        accuracies = [accuracy for _, accuracy in learnt.values()]
         genomes, everything = self._inputs(candidates)
         scores = np.array(accuracies)
         self._probes = Predictor(genomes, everything, scores, self._images)
@@ -147,10 +159,6 @@ class Surrogate:
         genomes = matrix(self._space, candidates, GENOME)
         return genomes, np.hstack([genomes, matrix(self._space, candidates, MEASURED)])
 
-    def _candidate(self, name: str) -> Candidate:
-        probe = self._probed[name]
-        return Candidate(probe.request.genome, probe.metrics, probe.outcome.embedding)
-
     def _costs(self, names: Sequence[str]) -> np.ndarray:
         return np.array([self._probed[name].metrics[self._cost] for name in names]) / self._base_cost
 
@@ -165,3 +173,7 @@ class Surrogate:
             merit = expected_improvement(forecast, self._costs(names), [])
         for i in np.argsort(merit, kind="stable")[: MOST_KEPT // 4]:
             del self._probed[names[i]]
+
+
+def _candidate(probe: Evaluation) -> Candidate:
+    return Candidate(probe.request.genome, probe.metrics, probe.outcome.embedding)
