@@ -114,8 +114,11 @@ class Space:
 
     def widths(self, genome: Genome) -> np.ndarray:
         """Channels kept per group of :meth:`layout`, int64 ``[G]``, each in ``1 … size``."""
-        sizes = self.layout(genome).sizes
-        wanted = sizes * np.asarray(genome.keep)[self._columns[genome.growth]] * genome.width
+        return self._widths(genome.growth, genome.width, np.asarray(genome.keep))
+
+    def _widths(self, growth: Growth, width: float, keep: np.ndarray) -> np.ndarray:
+        sizes = self.layouts[growth].sizes
+        wanted = sizes * keep[self._columns[growth]] * width
         step = np.minimum(self.round_to, sizes)
         most = sizes // step * step
         rounded = np.clip(np.round(wanted / step).astype(np.int64) * step, step, most)
@@ -201,20 +204,26 @@ class Space:
         return narrow
 
     def _shrink(self, genome: Genome, gene: str, floor: float) -> Genome | None:
-        """Bisect a factor on one kind of gene for the widest genome within budget."""
+        """Bisect a factor on one kind of gene for the widest genome within budget; ``genome`` is normalised."""
+        layout, whole = self.layouts[genome.growth], np.asarray(genome.keep)
 
-        def at(t: float) -> Genome:
+        def at(t: float) -> tuple[float, np.ndarray]:
             if gene == "width":
-                return self.normalise(replace(genome, width=floor + t * (genome.width - floor)))
-            return self.normalise(replace(genome, keep=tuple(floor + t * (k - floor) for k in genome.keep)))
+                return round(floor + t * (genome.width - floor), DIGITS), whole
+            return genome.width, np.array([round(k, DIGITS) for k in (floor + t * (whole - floor)).tolist()])
 
-        if not self.budget.met(self.cost(at(0.0))):
+        def met(t: float) -> bool:
+            # Numbers, not genomes: it is asked twenty times a repair, and a search repairs every proposal.
+            return self.budget.met(layout.cost(self._widths(genome.growth, *at(t))))
+
+        if not met(0.0):
             return None
         low, high = 0.0, 1.0
         for _ in range(20):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.budget.met(self.cost(at(middle))) else (low, middle)
-        return at(low)
+            low, high = (middle, high) if met(middle) else (low, middle)
+        width, keep = at(low)
+        return replace(genome, width=width, keep=tuple(keep.tolist()))
 
     def _infeasible(self) -> str:
         least = self.cost(self.least())
