@@ -82,7 +82,8 @@ def load(path: Path) -> Data:
     candidates = []
     for name, row in table.rows.items():
         probe = table.probe(Request(0, PROBE, Genome.from_text(row["genome"]), name))
-        candidates.append(Candidate(probe.request.genome, probe.metrics, probe.outcome.embedding))
+        tuned = row.get("tune_0_accuracy")
+        candidates.append(Candidate(probe.request.genome, probe.metrics, probe.outcome.embedding, tuned))
     seeds = [np.array([row[f"train_{s}_accuracy"] for row in table.rows.values()]) for s in (0, 1)]
     return Data(table, candidates, *seeds)
 
