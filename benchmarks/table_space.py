@@ -70,6 +70,10 @@ class Table:
         accuracy = (row["train_0_test_accuracy"] + row["train_1_test_accuracy"]) / 2 if held_out else seen
         return Point(0.0, normalised(1.0 - accuracy, float(row[cost]), float(self.base_cost[cost])))
 
+    def twin(self, name: str, cost: str) -> Point:
+        """What the training under the other seed came to on validation."""
+        return self._point({**self.rows[name], "train_0_accuracy": self.rows[name]["train_1_accuracy"]}, cost, False)
+
     @staticmethod
     def _answer(
         request: Request, metrics: Mapping[str, float], embedding: tuple[float, ...], seconds: float
