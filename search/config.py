@@ -209,6 +209,11 @@ class SurrogateConfig(Section):
     enabled: bool = Field(
         True, description="let forecasts choose what is probed and trained (strategy evolution; others stay plain)"
     )
+    warm_start: tuple[str, ...] = Field(
+        (),
+        description="folders of earlier runs on the same data and base network, whose trainings the forecasts also "
+        "learn from",
+    )
 
 
 class LimitsConfig(Section):
@@ -313,6 +318,11 @@ class SearchConfig(Section):
             )
         if len(set(self.space.criteria)) != len(self.space.criteria):
             raise ValueError(f"space.criteria: {list(self.space.criteria)} names a criterion twice")
+        if self.surrogate.warm_start and not (self.surrogate.enabled and self.search.strategy == "evolution"):
+            raise ValueError(
+                "surrogate.warm_start: there is no forecast to learn from earlier runs; leave it out, or set "
+                "surrogate.enabled=true and search.strategy=evolution"
+            )
         return self
 
     @property

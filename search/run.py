@@ -23,6 +23,7 @@ from search.preflight import check
 from search.report import Finals, front_rows
 from search.run_tracking import background_tracker
 from search.start import starting_widths
+from search.surrogate.warm import earlier_lessons, keep_earlier, read_earlier
 from search.view import Course, Quiet, View
 from search.window import default_window
 from spaces.foundation import Foundation
@@ -75,6 +76,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     preflight = check(config)
     folder = RunFolder(config.folder)
     folder.check(config, preflight.space.hash)
+    earlier = read_earlier(config, preflight.space, folder)
     expected = forecast(preflight, course_counts(preflight.space, plan_settings(config)))
     for line in Inspection(preflight, expected).lines():
         view.step(line)
@@ -84,6 +86,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
         window = config.search.window or default_window(cluster.workers, config.search.probes)
         record = folder.start(config, preflight.space.hash, window)
         with folder.locked():
+            keep_earlier(earlier, folder)
             finals = _search(Drive(preflight, folder, record, cluster, view), expected)
     finally:
         cluster.close()
@@ -110,7 +113,11 @@ def _search(run: Drive, expected: Forecast) -> Finals:
     foundation, base_accuracy = _prepare(run)
     images = len(run.preflight.splits.validation)
     widths = starting_widths(run.preflight.splits.train) if run.config.surrogate.enabled else ()
-    plan = SearchPlan(foundation.space, plan_settings(run.config), base_accuracy, run.config.seed, images, widths)
+    earlier = earlier_lessons(run.folder)
+    if run.config.surrogate.warm_start:
+        run.view.step(f"forecasts learn from {len(earlier)} trainings of earlier runs")
+    settings = plan_settings(run.config)
+    plan = SearchPlan(foundation.space, settings, base_accuracy, run.config.seed, images, widths, earlier)
     archive = Archive(run.folder.archive)
     tracker = background_tracker(run.config, run.record, run.view)
 
