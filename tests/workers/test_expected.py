@@ -75,3 +75,9 @@ def test_figures_are_measured_as_in_the_table() -> None:
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="999 images"):
         measure_figures(torch.zeros(999, 1, 16, 16, dtype=torch.uint8), torch.arange(999) % 2, 0)
+
+
+def test_no_data_set_is_so_easy_that_no_error_is_expected() -> None:
+    guess = expected_error(Figures(0.0, 0.0))
+    assert guess.low == 0.0
+    assert 0.001 < guess.error < guess.high
