@@ -32,6 +32,7 @@ from table_space import Table, read_table
 from search.front import hypervolume
 from search.plan import PlanSettings, SearchPlan
 from search.strategies import make_strategy
+from search.surrogate.guided import Guidance
 from spaces.randomness import numpy_generator
 from workers.evaluation import PROBE, TRAIN, Request
 
@@ -153,9 +154,9 @@ def product(surrogate: bool) -> Search:
             repeats=1,
             sensitivity_levels=1,
             max_drop=None,
-            surrogate=surrogate,
         )
-        return Course(*_follow(SearchPlan(table.space, settings, 1.0, seed, table.images), table))
+        guidance = Guidance(table.images) if surrogate else None
+        return Course(*_follow(SearchPlan(table.space, settings, 1.0, seed, guidance), table))
 
     return run
 

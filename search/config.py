@@ -318,12 +318,17 @@ class SearchConfig(Section):
             )
         if len(set(self.space.criteria)) != len(self.space.criteria):
             raise ValueError(f"space.criteria: {list(self.space.criteria)} names a criterion twice")
-        if self.surrogate.warm_start and not (self.surrogate.enabled and self.search.strategy == "evolution"):
+        if self.surrogate.warm_start and not self.steered:
             raise ValueError(
                 "surrogate.warm_start: there is no forecast to learn from earlier runs; leave it out, or set "
                 "surrogate.enabled=true and search.strategy=evolution"
             )
         return self
+
+    @property
+    def steered(self) -> bool:
+        """Whether forecasts steer the search; strategies other than evolution stay plain."""
+        return self.surrogate.enabled and self.search.strategy == "evolution"
 
     @property
     def folder(self) -> Path:

@@ -83,7 +83,6 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
         repeats=c.repeats,
         sensitivity_levels=c.sensitivity_levels,
         max_drop=config.export.max_accuracy_drop,
-        surrogate=config.surrogate.enabled and s.strategy == "evolution",
     )
 
 

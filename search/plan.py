@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from search.choice import Promising, choose
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
 from search.strategies import Strategy, make_strategy
-from search.surrogate.guided import Guided
-from search.surrogate.surrogate import Lesson, Surrogate
+from search.surrogate.guided import Guidance, Guided
+from search.surrogate.surrogate import Surrogate
 from spaces.budget import Budget
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
@@ -35,7 +35,6 @@ class PlanSettings:
     repeats: int
     sensitivity_levels: int
     max_drop: float | None
-    surrogate: bool = False
 
 
 class SearchPlan:
@@ -43,9 +42,7 @@ class SearchPlan:
 
     Args:
         base_accuracy: validation accuracy of the base network.
-        images: of the validation split, on which accuracies are measured.
-        widths: width factors that the search starts from, besides what else a careful person would try.
-        earlier: trainings of other runs, which the surrogate learns from as well.
+        guidance: what forecasts start from; ``None`` for a search without them.
     """
 
     def __init__(
@@ -54,15 +51,13 @@ class SearchPlan:
         settings: PlanSettings,
         base_accuracy: float,
         seed: int,
-        images: int = 1000,
-        widths: Sequence[float] = (),
-        earlier: Sequence[Lesson] = (),
+        guidance: Guidance | None = None,
     ) -> None:
         self.space = space
         self.settings = settings
         self.base_accuracy = base_accuracy
         self.seed = seed
-        self.widths = widths
+        self.guidance = guidance
         self.trainings: list[Evaluation] = []
         """Committed trainings of all origins, in number order."""
         self._asked = 0
@@ -72,10 +67,10 @@ class SearchPlan:
         self._strategy: Strategy | None = None
         self.surrogate: Surrogate | None = None
         """What steers the search; ``None`` where nothing does."""
-        if settings.surrogate:
+        if guidance is not None:
             base_cost = getattr(space.ungrown.cost(space.ungrown.full()), settings.cost)
-            self.surrogate = Surrogate(space, settings.cost, base_cost, images, seed)
-            self.surrogate.learn_from(earlier)
+            self.surrogate = Surrogate(space, settings.cost, base_cost, guidance.images, seed)
+            self.surrogate.learn_from(guidance.earlier)
         self._course = self._story()
 
     def ask(self, number: int) -> Request | None:
@@ -108,8 +103,8 @@ class SearchPlan:
             yield from self._probe_sensitivity()
         starting = self._starting_individuals()
         strategy: Strategy = make_strategy(s.strategy, self.space, s.population, s.cost, self.seed, starting)
-        if self.surrogate is not None:
-            strategy = Guided(strategy, self.surrogate, self.seed)
+        if self.surrogate is not None and self.guidance is not None:
+            strategy = Guided(strategy, self.surrogate, self.seed, self.guidance.picks)
         self._strategy = strategy
         promising = self._promising[s.strategy] = Promising(s.trainings, s.cost)
         for round_ in range(s.rounds):
@@ -142,7 +137,8 @@ class SearchPlan:
         """What a careful person would try first: uniform by L1, uniform by mean rank, the same as narrow as the
         reference curve advises (:mod:`search.start`), and the sensitivity answer.
         """
-        mean_rank = [self.space.repair(self.space.uniform(width)) for width in (1.0, *self.widths)]
+        narrower = () if self.guidance is None else self.guidance.widths
+        mean_rank = [self.space.repair(self.space.uniform(width)) for width in (1.0, *narrower)]
         seeds = [uniform_control(self.space, self.space.budget), *mean_rank]
         if self.settings.controls:
             seeds.append(self._sensitivity(self.space.budget))

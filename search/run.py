@@ -23,6 +23,7 @@ from search.preflight import check
 from search.report import Finals, front_rows
 from search.run_tracking import background_tracker
 from search.start import starting_widths
+from search.surrogate.guided import Guidance, picks_for
 from search.surrogate.warm import earlier_lessons, keep_earlier, read_earlier
 from search.view import Course, Quiet, View
 from search.window import default_window
@@ -111,13 +112,8 @@ def load_result(path: Path) -> Result:
 
 def _search(run: Drive, expected: Forecast) -> Finals:
     foundation, base_accuracy = _prepare(run)
-    images = len(run.preflight.splits.validation)
-    widths = starting_widths(run.preflight.splits.train) if run.config.surrogate.enabled else ()
-    earlier = earlier_lessons(run.folder)
-    if run.config.surrogate.warm_start:
-        run.view.step(f"forecasts learn from {len(earlier)} trainings of earlier runs")
-    settings = plan_settings(run.config)
-    plan = SearchPlan(foundation.space, settings, base_accuracy, run.config.seed, images, widths, earlier)
+    settings, seed = plan_settings(run.config), run.config.seed
+    plan = SearchPlan(foundation.space, settings, base_accuracy, seed, _guidance(run))
     archive = Archive(run.folder.archive)
     tracker = background_tracker(run.config, run.record, run.view)
 
@@ -139,6 +135,16 @@ def _search(run: Drive, expected: Forecast) -> Finals:
         archive.close()
         run.view.searched()
     return conclude(run, foundation, plan, tracker)
+
+
+def _guidance(run: Drive) -> Guidance | None:
+    if not run.config.steered:
+        return None
+    earlier = earlier_lessons(run.folder)
+    if run.config.surrogate.warm_start:
+        run.view.step(f"forecasts learn from {len(earlier)} trainings of earlier runs")
+    splits = run.preflight.splits
+    return Guidance(len(splits.validation), starting_widths(splits.train), tuple(earlier), picks_for(run.record.window))
 
 
 def _prepare(run: Drive) -> tuple[Foundation, float]:

@@ -11,6 +11,7 @@ from search.plan import PlanSettings, SearchPlan
 from search.preflight import check
 from search.reduced import LEAST, advised_images
 from search.start import starting_widths
+from search.surrogate.guided import Guidance
 from workers.data import Images
 
 NAMES = ("a", "b", "c")
@@ -45,8 +46,8 @@ def test_starting_widths_narrow_the_network_by_steps() -> None:
 
 def test_the_search_begins_with_them() -> None:
     space = tiny_space()
-    settings = PlanSettings("evolution", 12, 2, 1, 6, "params", False, 1, 1, None, True)
-    plan = SearchPlan(space, settings, 1.0, 0, 300, widths=(0.5, 0.3))
+    settings = PlanSettings("evolution", 12, 2, 1, 6, "params", False, 1, 1, None)
+    plan = SearchPlan(space, settings, 1.0, 0, Guidance(300, (0.5, 0.3)))
     asked = [plan.ask(i).genome for i in range(6)]  # type: ignore[union-attr]
     for width in (0.5, 0.3):
         assert space.repair(space.uniform(width)) in asked

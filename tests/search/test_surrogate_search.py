@@ -13,7 +13,7 @@ from tiny_space import evaluate, tiny_space
 
 from search.front import Point, hypervolume
 from search.plan import PlanSettings, SearchPlan
-from search.surrogate.guided import Guided
+from search.surrogate.guided import Guidance, Guided
 from search.surrogate.inner import evolve
 from search.surrogate.inputs import PROBED, Candidate, matrix
 from search.surrogate.predictor import FEWEST as FEWEST_TRAININGS
@@ -36,8 +36,11 @@ def answer(request: Request, noise: float = 0.3) -> Evaluation:
     return Evaluation(request, Outcome(request.number, OK, metrics=metrics))
 
 
-def settings(surrogate: bool, trainings: int = 16, probes: int = 96) -> PlanSettings:
-    return PlanSettings("evolution", probes, trainings, trainings // 2, 12, "params", False, 1, 1, None, surrogate)
+GUIDANCE = Guidance(1000)
+
+
+def settings(trainings: int = 16, probes: int = 96) -> PlanSettings:
+    return PlanSettings("evolution", probes, trainings, trainings // 2, 12, "params", False, 1, 1, None)
 
 
 def course(plan: SearchPlan, window: int = 1, noise: float = 0.3) -> list[Evaluation]:
@@ -60,20 +63,20 @@ def volume(evaluations: Sequence[Evaluation]) -> float:
 def test_it_finds_a_better_front_with_as_many_trainings() -> None:
     gains = []
     for seed in range(5):
-        with_, without = (volume(course(SearchPlan(SPACE, settings(s), 1.0, seed))) for s in (True, False))
+        with_, without = (volume(course(SearchPlan(SPACE, settings(), 1.0, seed, g))) for g in (GUIDANCE, None))
         gains.append(with_ - without)
     assert np.mean(gains) > 0
     assert sum(g > 0 for g in gains) >= 4
 
 
 def test_the_course_is_a_function_of_the_seed() -> None:
-    first, second = ([e.request for e in course(SearchPlan(SPACE, settings(True), 1.0, 3), 7)] for _ in range(2))
+    first, second = ([e.request for e in course(SearchPlan(SPACE, settings(), 1.0, 3, GUIDANCE), 7)] for _ in range(2))
     assert first == second
     assert [r.forecast for r in first] == [r.forecast for r in second]
 
 
 def test_every_training_is_of_a_probed_candidate_none_twice_and_foretold_once_there_is_a_forecast() -> None:
-    evaluations = course(SearchPlan(SPACE, settings(True), 1.0, 0), 4)
+    evaluations = course(SearchPlan(SPACE, settings(), 1.0, 0, GUIDANCE), 4)
     probed: set[str] = set()
     trained: list[Request] = []
     for e in evaluations:

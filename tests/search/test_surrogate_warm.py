@@ -19,6 +19,7 @@ from search.config import SearchConfig
 from search.folder import RunFolder
 from search.loading import ConfigError, parse_config
 from search.plan import SearchPlan
+from search.surrogate.guided import Guidance
 from search.surrogate.predictor import FEWEST
 from search.surrogate.surrogate import Lesson, Surrogate
 from search.surrogate.warm import COPY, earlier_lessons, keep_earlier, read_earlier
@@ -282,7 +283,7 @@ def test_a_candidate_that_is_trained_again_counts_once() -> None:
 
 def test_a_warm_search_proposes_by_forecast_from_its_first_probe_and_foretells_its_first_training() -> None:
     earlier = [lesson(i) for i in range(12)]
-    plan = SearchPlan(SPACE, settings(True, 4, 24), 1.0, 0, earlier=earlier)
+    plan = SearchPlan(SPACE, settings(4, 24), 1.0, 0, Guidance(1000, earlier=tuple(earlier)))
     evaluations = course(plan, 24)
     assert plan.surrogate is not None
     assert plan.surrogate.proposed > 0
