@@ -24,6 +24,9 @@ START = 40
 MOST_KEPT = 1000
 """Probed candidates kept; the least promising are forgotten, so that memory does not grow with the search."""
 
+REFIT = 20
+"""New forecasts are fitted when trainings have grown by one in so many: a fit takes longer the more there are."""
+
 Lesson = tuple[Evaluation, Evaluation]
 """A probe, and the training of the same candidate."""
 
@@ -51,7 +54,8 @@ class Surrogate:
         """Of probed candidates."""
         self._genomes: Predictor | None = None
         """Of genomes alone."""
-        self._stale = False
+        self._learnt = 0
+        """Trainings behind the present forecasts."""
 
     def tell(self, evaluation: Evaluation) -> None:
         """Learn from a committed evaluation of the search itself: failed and infeasible ones teach nothing."""
@@ -64,7 +68,6 @@ class Surrogate:
             self._forget()
         elif evaluation.request.stage == TRAIN and evaluation.request.repeat == 0 and genome.id in self._probed:
             self._trained[genome.id] = (_candidate(self._probed[genome.id]), accuracy)
-            self._stale = True
             if genome.id in self._foretold:
                 probe = 1.0 - probe_error(self._probed[genome.id])
                 self.record.add(Foretold(self._foretold[genome.id], probe, accuracy))
@@ -73,7 +76,6 @@ class Surrogate:
         """Let trainings of other runs teach the forecasts as well; they are neither promoted nor on the front here."""
         for probe, training in earlier:
             self._earlier[probe.request.genome.id] = (_candidate(probe), training.metrics["accuracy"])
-        self._stale = True
 
     @property
     def ready(self) -> bool:
@@ -131,9 +133,9 @@ class Surrogate:
 
     def _refit(self) -> None:
         learnt = {**self._earlier, **self._trained}
-        if not self._stale or len(learnt) < FEWEST:
+        if len(learnt) < FEWEST or len(learnt) - self._learnt < max(1, self._learnt // REFIT):
             return
-        self._stale = False
+        self._learnt = len(learnt)
         candidates = [candidate for candidate, _ in learnt.values()]
         accuracies = [accuracy for _, accuracy in learnt.values()]
         genomes, everything = self._inputs(candidates)
