@@ -41,7 +41,8 @@ def score_groups(
             :func:`spaces.criteria.evidence.collect_evidence`.
     """
     needs = frozenset().union(*(c.needs for c in criteria))
-    evidence = collect_evidence(network, layout, images, labels, batch_size, needs)
+    draws = generator_for("evidence", "class_masks") if "class_masks" in needs else None
+    evidence = collect_evidence(network, layout, images, labels, batch_size, needs, draws)
     with torch.no_grad():
         return {
             group.name: np.array(

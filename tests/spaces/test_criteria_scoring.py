@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from spaces.blend import ranks
-from spaces.criteria import CRITERIA, KINDS, Criterion, Evidence, rank_tables, resolve, score_groups
+from spaces.criteria import BASIC, CRITERIA, Criterion, Evidence, rank_tables, resolve, score_groups
 from spaces.groups import Group, example_input
 from spaces.layout import Layout, make_layout
 from spaces.networks import NetworkSpec, build_network
@@ -143,13 +143,13 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return module
 
 
-def test_a_users_function_gets_all_evidence(plugin: types.ModuleType) -> None:
+def test_a_users_function_gets_the_basic_evidence(plugin: types.ModuleType) -> None:
     def mine(group: Group, evidence: Evidence, generator: torch.Generator) -> Tensor:
         return evidence.taylor[group.name] + evidence.activation_mean[group.name]
 
     plugin.mine = mine  # type: ignore[attr-defined]
     (criterion,) = resolve(["their_criteria:mine"])
-    assert criterion.needs == KINDS
+    assert criterion.needs == BASIC
     network = prepared(Chain)
     table = scored(network, layout_of(network), [*resolve(["taylor", "activation_mean"]), criterion])["a"]
     assert np.array_equal(table[2], table[0] + table[1])

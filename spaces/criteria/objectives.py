@@ -1,0 +1,123 @@
+"""What may be asked of the last features besides the labels: losses without labels, and how far classes are apart.
+
+They need to know all images' features before any gradient: one forward pass more, the preview, shared by all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spaces.criteria.tap import check_rows
+
+TEMPERATURE = 0.07
+"""Of instance discrimination, as Wu et al. (CVPR 2018) have it."""
+
+DECODED = 8
+"""Pixels on each side of the images that are reconstructed."""
+
+RIDGE = 1e-3
+"""Of the decoder, relative to the mean variance of the features."""
+
+FLOOR = 1e-3
+"""Least within-class variance of a feature, relative to the median one: a nearly dead feature is no discriminant."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All scoring images' last features: the input of the layer that was called last, its positions averaged.
+
+    Attributes:
+        layer: that layer's name.
+        features: ``[N, d]``, of the network's dtype and device.
+        labels: int64 ``[N]``.
+    """
+
+    layer: str
+    features: Tensor
+    labels: Tensor
+
+    def discriminants(self) -> Tensor:
+        """``v_j = σ_b²(j) / σ_w²(j)``: between- over within-class scatter of each feature, float64 ``[d]``."""
+        x = self.features.double()
+        onehot = F.one_hot(self.labels).double()
+        means = (onehot.T @ x) / onehot.sum(dim=0).clamp(min=1)[:, None]
+        within = (x - means[self.labels]).square().sum(dim=0)
+        between = (means[self.labels] - x.mean(dim=0)).square().sum(dim=0)
+        floor = FLOOR * within.median()
+        least = floor if floor > 0 else FLOOR * between.mean()
+        return between / within.clamp(min=float(least)) if least > 0 else torch.zeros_like(between)
+
+    def decoder(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Ridge regression from features to ``pictures`` (``[N, p]``): ``[d, p]`` and intercept ``[p]``, float64."""
+        x, y = self.features.double(), pictures.double()
+        mean, target = x.mean(dim=0), y.mean(dim=0)
+        centred = x - mean
+        scatter = centred.T @ centred
+        penalty = RIDGE * scatter.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
+        matrix = torch.linalg.solve(
+            scatter + penalty * torch.eye(len(scatter), device=x.device), centred.T @ (y - target)
+        )
+        return matrix, target - mean @ matrix
+
+    def instance_losses(self, features: Tensor, rows: Tensor) -> Tensor:
+        """Cross entropy of telling each image (number ``rows``) from all others by its features, ``[B]``."""
+        bank = F.normalize(self.features, dim=1)
+        likeness = F.normalize(features, dim=1) @ bank.T / TEMPERATURE
+        return F.cross_entropy(likeness, rows, reduction="none")
+
+
+def pictures(images: Tensor) -> Tensor:
+    """What the decoder is to paint: the images averaged to 8×8 pixels, ``[N, channels · 64]``."""
+    return F.adaptive_avg_pool2d(images, DECODED).flatten(1)
+
+
+def pool(x: Tensor, axis: int) -> Tensor:
+    """Features ``[B, d]`` from a layer's input: positions averaged."""
+    others = [d for d in range(1, x.dim()) if d != axis % x.dim()]
+    return x.mean(dim=others) if others else x
+
+
+@torch.no_grad()
+def preview(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> Preview:
+    """One forward pass of a network in eval mode. Its memory grows by ``[N, d]``."""
+    device = next(network.parameters()).device
+    with _last_call(network) as last:
+        found = []
+        for batch in torch.split(images, batch_size):
+            network(batch.to(device))
+            check_rows(last.name, last.x, len(batch))
+            found.append(pool(last.x, last.axis))
+    return Preview(last.name, torch.cat(found), labels.to(device))
+
+
+class _Last:
+    name: str
+    axis: int
+    x: Tensor
+
+
+@contextmanager
+def _last_call(network: nn.Module) -> Iterator[_Last]:
+    last = _Last()
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            last.name, last.axis, last.x = name, 1 if isinstance(module, nn.Conv2d) else -1, args[0]
+
+        return hook
+
+    handles = [
+        m.register_forward_pre_hook(note(n)) for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)
+    ]
+    try:
+        yield last
+    finally:
+        for handle in handles:
+            handle.remove()

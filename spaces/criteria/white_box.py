@@ -1,0 +1,19 @@
+"""Votes of the classes for a channel. Zhang et al., "Carrying out CNN Channel Pruning in a White Box", 2021
+(arXiv 2104.11883).
+
+Gates learned per class, then a vote. The authors train masks and weights together from scratch for 30 epochs; here the
+weights are the trained network's and stay, and the masks see the scoring images a few times: see ``masks.py``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spaces.criteria.evidence import Evidence
+from spaces.groups import Group
+
+
+def score(group: Group, evidence: Evidence, generator: torch.Generator) -> Tensor:
+    """``|Σ_k M_ki| / 2`` over classes k, float64 ``[group.size]``: see :class:`Evidence`."""
+    return evidence.class_masks[group.name].sum(dim=0).abs() / 2
