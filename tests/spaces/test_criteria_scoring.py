@@ -46,7 +46,13 @@ def test_scores_follow_a_permutation_of_channels(draw: st.DataObject) -> None:
         np.testing.assert_allclose(after[name], expected, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["l1", "l2", "bn_scale", "taylor", "activation_mean"])
+DEAD_LAST = [
+    *("l1", "l2", "bn_scale", "taylor", "activation_mean", "lamp", "fisher", "gate_fisher", "apoz", "hrank", "cpli"),
+    *("activation_variance", "compensation", "csg_sensitivity", "discriminant", "reconstruction", "self_supervised"),
+]
+
+
+@pytest.mark.parametrize("name", DEAD_LAST)
 def test_a_dead_channel_ranks_last(name: str) -> None:
     network = prepared(Chain)
     layout = layout_of(network)
@@ -61,9 +67,38 @@ def test_a_dead_channel_of_a_residual_sum_scores_zero() -> None:
     network = prepared(Mixed)
     layout = layout_of(network)
     kill(network, layout.groups[0], 3)
-    table = scored(network, layout, resolve(["l1", "l2", "bn_scale", "taylor", "activation_mean"]))["stem"]
-    assert (table[:, 3] == 0).all()
+    table = scored(network, layout, resolve(DEAD_LAST))["stem"]
+    assert (table[:, 3] <= 1e-15 * table.max(axis=1)).all()  # an inverse rounds
     assert (np.delete(table, 3, axis=1).sum(axis=1) > 0).all()
+
+
+@given(st.integers(0, 10**6), st.integers(2, 9), st.floats(1e-3, 1e3))
+@settings(max_examples=10, deadline=None)
+def test_rescaling_a_channel_against_its_readers_changes_nothing(seed: int, width: int, factor: float) -> None:
+    """The network computes the same, so a criterion of what it computes scores the same."""
+    network, twin = prepared(lambda: Chain(width), seed), prepared(lambda: Chain(width), seed)
+    layout = layout_of(network)
+    channel = seed % width
+    with torch.no_grad():
+        twin.norm.weight[channel] *= factor  # type: ignore[union-attr,index,operator]
+        twin.norm.bias[channel] *= factor  # type: ignore[union-attr,index,operator]
+        twin.b.weight[:, channel] /= factor  # type: ignore[union-attr,index,operator]
+    names = ["taylor", "gate_fisher", "fisher", "cpli", "apoz", "hrank", "discriminant", "reconstruction"]
+    criteria = resolve([*names, "self_supervised"])
+    before, after = scored(network, layout, criteria), scored(twin, layout, criteria)
+    for name in layout.names:
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-7, atol=1e-12)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9))
+@settings(max_examples=10, deadline=None)
+def test_scores_do_not_depend_on_the_batch_size(seed: int, batch_size: int) -> None:
+    network = prepared(Mixed, seed)
+    layout = layout_of(network)
+    criteria = [c for c in MEASURED if c.name != "white_box"]  # it takes a step per batch
+    whole, parts = (score_groups(network, layout, criteria, *data(), b, generator_for) for b in (7, batch_size))
+    for name in layout.names:
+        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-7, atol=1e-12)
 
 
 def test_scoring_changes_nothing() -> None:

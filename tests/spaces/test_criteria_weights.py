@@ -70,6 +70,23 @@ def test_bias_does_not_count() -> None:
     assert score("l1", group, network).tolist() == [1, 2]
 
 
+def test_lamp_by_hand() -> None:
+    network, group = one_producer([[1.0], [3.0], [2.0], [0.0], [-2.0]])
+    assert score("lamp", group, network) == pytest.approx([1 / 18, 1, 4 / 17, 0, 4 / 17])
+    network, group = one_producer([[0.0], [0.0]])
+    assert score("lamp", group, network).tolist() == [0, 0]
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9))
+@settings(max_examples=40, deadline=None)
+def test_lamp_is_the_double_loop_and_ranks_as_the_norm(values: list[float]) -> None:
+    network, group = one_producer([[v] for v in values])
+    squares = [v * v for v in values]
+    expected = [s / sum(o for o in squares if o >= s) if s else 0.0 for s in squares]
+    assert score("lamp", group, network) == pytest.approx(expected, rel=1e-9)
+    assert np.array_equal(ranks(score("lamp", group, network)), ranks(np.array(squares)))
+
+
 def test_fpgm_scores_the_middle_of_a_line_lowest() -> None:
     network, group = one_producer([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0], [9.0, 9.0]])
     values = score("fpgm", group, network)
