@@ -3,10 +3,10 @@
     python benchmarks/live.py examples/digits.yaml [--seeds 5] [--set A.B=VALUE]
 
 Controls and MLflow are left out; everything else is the product: Ray, probes, trainings, and at the end the front
-measured on the test split. Printed per seed: the final hypervolume by validation accuracy, which the search sees, and
-by test accuracy, which it does not; the shipped network's test accuracy; and after how many trainings the search with
-forecasts had the validation hypervolume that the one without had at its end. Runs stay in ``--out``: what was stopped
-goes on where it was.
+measured on the test split. Both searches of a seed begin with the same base network. Printed per seed: the final
+hypervolume by validation accuracy, which the search sees, and by test accuracy, which it does not; the shipped
+network's test accuracy; and after how many trainings the search with forecasts had the validation hypervolume that the
+one without had at its end. Runs stay in ``--out``: what was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -48,9 +48,11 @@ def main() -> None:
     arguments = _arguments()
     pairs = []
     for seed in range(arguments.seeds):
-        runs = [_run(arguments, seed, steered) for steered in (True, False)]
-        pairs.append((runs[0], runs[1]))
-        print(f"seed {seed}: {runs[0]}\n        {runs[1]}", flush=True)
+        steered = _run(arguments, f"with-{seed}", [f"seed={seed}"])
+        base = arguments.out / f"with-{seed}" / "weights" / "base.safetensors"
+        plain = [f"seed={seed}", f"network.weights={base}", "surrogate.enabled=false"]
+        pairs.append((steered, _run(arguments, f"without-{seed}", plain)))
+        print(f"seed {seed}: {pairs[-1]}", flush=True)
     Console().print(as_table(pairs))
 
 
@@ -79,11 +81,9 @@ def as_table(pairs: Sequence[tuple[Run, Run]]) -> Table:
     return printed
 
 
-def _run(arguments: argparse.Namespace, seed: int, steered: bool) -> Run:
-    name = f"{'with' if steered else 'without'}-{seed}"
-    fixed = [f"name={name}", f"seed={seed}", f"out={arguments.out}", f"surrogate.enabled={str(steered).lower()}"]
-    plain = ["controls.enabled=false", "tracking.enabled=false"]
-    result = run_search(load_config(Path(arguments.config), [*arguments.set, *fixed, *plain]))
+def _run(arguments: argparse.Namespace, name: str, settings: Sequence[str]) -> Run:
+    plain = ["controls.enabled=false", "tracking.enabled=false", f"name={name}", f"out={arguments.out}"]
+    result = run_search(load_config(Path(arguments.config), [*arguments.set, *plain, *settings]))
     chosen = result.finals.chosen_network
     return Run(
         curve(result),

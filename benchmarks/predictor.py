@@ -57,6 +57,10 @@ class Data:
     def inputs(self, groups: Sequence[str]) -> np.ndarray:
         return matrix(self.table.space, self.candidates, groups)
 
+    def names(self, group: str) -> list[str]:
+        """Of the columns of one group."""
+        return list(GROUPS[group](self.table.space, self.candidates[0]))
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,27 +114,29 @@ def learning_curve(data: Data, splits: int) -> Printed:
 
 
 def inputs(data: Data, splits: int) -> Printed:
-    """Every group of inputs: alone, taken from all that the trees see, and added to the genome's."""
-    printed = _printed("inputs, learning from 100", "group", "τ alone", "all without it", "genome's with it")
+    """Every group of inputs and every proxy: alone, taken from all that the trees see, and added to the genome's."""
+    printed = _printed("inputs, learning from 100", "input", "τ alone", "all without it", "genome's with it")
     size, genome = min(100, len(data.first) // 2), data.inputs(GENOME)
+    groups = [g for g in (*PROBED, "blend", "tuned") if data.inputs((g,)).size]
+    names = [name for group in groups for name in data.names(group)]
+    everything = data.inputs(groups)
 
-    def taus(groups: Sequence[str], alone: bool = False) -> np.ndarray:
-        more = data.inputs(groups)
-        less = more if alone else genome
+    def taus(less: np.ndarray, more: np.ndarray) -> np.ndarray:
         found = []
         for a, b in _splits(data, size, splits):
             predictor = Predictor(less[a], more[a], data.first[a], data.table.images)
             found.append(_tau(predictor.predict(less[b], more[b]).mean, data.first[b]))
         return np.array(found)
 
-    present = [g for g in (*PROBED, "blend", "tuned") if data.inputs((g,)).size]
-    everything, least = taus(present), taus(GENOME)
-    for group in present:
-        without = _mean(taus([g for g in present if g != group]) - everything, sign="+")
-        more = "–" if group in GENOME else _mean(taus((*GENOME, group)) - least, sign="+")
-        printed.add_row(group, _mean(taus((group,), alone=True)), without, more)
+    least, most = taus(genome, genome), taus(genome, everything)
+    proxies = {name: [name] for name in data.names("proxies")} if "proxies" in groups else {}
+    for title, columns in ({g: data.names(g) for g in groups} | proxies).items():
+        chosen = np.array([name in columns for name in names])
+        alone, rest = everything[:, chosen], everything[:, ~chosen]
+        with_it = "–" if title in GENOME else _mean(taus(genome, np.hstack([genome, alone])) - least, sign="+")
+        printed.add_row(title, _mean(taus(alone, alone)), _mean(taus(genome, rest) - most, sign="+"), with_it)
     printed.add_row("genome's", _mean(least), "", "")
-    printed.add_row("all", _mean(everything), "", "")
+    printed.add_row("all", _mean(most), "", "")
     return printed
 
 
@@ -160,7 +166,7 @@ def measurements(data: Data) -> Printed:
     printed = _printed("single measurements", "measurement", "τ", "τ among like MACs")
     mean = (data.first + data.second) / 2
     x = data.inputs(tuple(GROUPS))
-    names = [name for g in GROUPS for name in GROUPS[g](data.table.space, data.candidates[0])]
+    names = [name for group in GROUPS for name in data.names(group)]
     macs = x[:, names.index("macs")]
     parts = np.array_split(np.argsort(macs), LIKE)
     rows = []
