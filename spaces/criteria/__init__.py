@@ -22,7 +22,6 @@ from spaces.criteria import (
     l2,
     lamp,
     random,
-    reconstruction,
     self_supervised,
     taylor,
     ucp_se,
@@ -67,7 +66,6 @@ CRITERIA: dict[str, Criterion] = {
     "white_box": Criterion("white_box", white_box.score, frozenset({"class_masks"})),
     "discriminant": Criterion("discriminant", discriminant.score, frozenset({"utility"})),
     "compensation": Criterion("compensation", compensation.score, frozenset({"conditional_variance"})),
-    "reconstruction": Criterion("reconstruction", reconstruction.score, frozenset({"reconstruction"})),
     "self_supervised": Criterion("self_supervised", self_supervised.score, frozenset({"self_supervised"})),
     "csg_sensitivity": Criterion("csg_sensitivity", csg_sensitivity.score, frozenset({"class_separation"})),
 }

@@ -62,7 +62,7 @@ def conditional_variance(covariance: Tensor) -> Tensor:
     ridge = COMPENSATION_RIDGE * covariance.diagonal().mean()
     if ridge <= 0:
         return torch.zeros(len(covariance), dtype=torch.float64)
-    inverse = torch.linalg.inv(covariance + ridge * torch.eye(len(covariance), dtype=torch.float64))
+    inverse = _inverse(covariance, ridge)
     left: Tensor = 1 / inverse.diagonal() - ridge
     return left.clamp(min=0)
 
@@ -85,8 +85,13 @@ def class_separation(products: Tensor, class_sums: Tensor) -> Tensor:
     ridge = SEPARATION_RIDGE * (within.diagonal().mean() + away.square().sum(dim=0).mean())
     if ridge <= 0:
         return torch.zeros(len(within), dtype=torch.float64)
-    inverse = torch.linalg.inv(within + ridge * torch.eye(len(within), dtype=torch.float64))
+    inverse = _inverse(within, ridge)
     seen = away @ inverse
     total = (seen * away).sum()
     fall = seen.square().sum(dim=0) / inverse.diagonal()
     return fall / total if total > 0 else torch.zeros_like(fall)
+
+
+def _inverse(covariance: Tensor, ridge: Tensor) -> Tensor:
+    regular = covariance + ridge * torch.eye(len(covariance), dtype=torch.float64)
+    return torch.cholesky_inverse(torch.linalg.cholesky(regular))

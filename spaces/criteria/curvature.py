@@ -65,12 +65,12 @@ class Curvature:
 def _add_maps(
     weight: Tensor, columns: Tensor, gradients: Tensor, squares: Tensor, edges: Tensor | None, area: int
 ) -> None:
-    own = torch.empty_like(weight)
+    own, ones = torch.empty_like(weight), weight.new_ones(area)
     for x, g in zip(columns, gradients, strict=True):
         torch.mm(g, x.T, out=own)
         squares.addcmul_(own, own)
         if edges is not None and area > 1:
-            through = own.mul_(weight).reshape(*edges.shape, area).sum(dim=2)
+            through = (own.mul_(weight).reshape(-1, area) @ ones).reshape(edges.shape)
             edges.addcmul_(through, through)
 
 

@@ -47,7 +47,6 @@ class Evidence:
         pooled: ``[images, group.size]``: the channel's mean over positions.
         slopes: ``[images, group.size]``: ``d loss_n / d gate_c``, signed.
         gate_fisher: mean over images of ``(d loss_n / d gate_c)²``.
-        reconstruction: as ``taylor``, for the error of the images painted from the last features.
         self_supervised: as ``taylor``, for the loss of telling each image from all others by the last features.
         utility: the last features' discriminant utility as it arrives at the channel (see ``trace.py``).
         weight_fisher: by layer, shaped as its weight: mean over images of ``(∂loss_n/∂w)²``.
@@ -69,7 +68,6 @@ class Evidence:
     pooled: ByName = field(default_factory=dict)
     slopes: ByName = field(default_factory=dict)
     gate_fisher: ByName = field(default_factory=dict)
-    reconstruction: ByName = field(default_factory=dict)
     self_supervised: ByName = field(default_factory=dict)
     utility: ByName = field(default_factory=dict)
     weight_fisher: ByName = field(default_factory=dict)

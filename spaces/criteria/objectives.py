@@ -1,4 +1,4 @@
-"""What may be asked of the last features besides the labels: losses without labels, and how far classes are apart.
+"""What may be asked of the last features besides the labels: a loss without labels, and how far classes are apart.
 
 They need to know all images' features before any gradient: one forward pass more, the preview, shared by all of them.
 """
@@ -18,12 +18,6 @@ from spaces.criteria.tap import check_rows
 
 TEMPERATURE = 0.07
 """Of instance discrimination, as Wu et al. (CVPR 2018) have it."""
-
-DECODED = 8
-"""Pixels on each side of the images that are reconstructed."""
-
-RIDGE = 1e-3
-"""Of the decoder, relative to the mean variance of the features."""
 
 FLOOR = 1e-3
 """Least within-class variance of a feature, relative to the median one: a nearly dead feature is no discriminant."""
@@ -54,28 +48,11 @@ class Preview:
         least = floor if floor > 0 else FLOOR * between.mean()
         return between / within.clamp(min=float(least)) if least > 0 else torch.zeros_like(between)
 
-    def decoder(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Ridge regression from features to ``pictures`` (``[N, p]``): ``[d, p]`` and intercept ``[p]``, float64."""
-        x, y = self.features.double(), pictures.double()
-        mean, target = x.mean(dim=0), y.mean(dim=0)
-        centred = x - mean
-        scatter = centred.T @ centred
-        penalty = RIDGE * scatter.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
-        matrix = torch.linalg.solve(
-            scatter + penalty * torch.eye(len(scatter), device=x.device), centred.T @ (y - target)
-        )
-        return matrix, target - mean @ matrix
-
     def instance_losses(self, features: Tensor, rows: Tensor) -> Tensor:
         """Cross entropy of telling each image (number ``rows``) from all others by its features, ``[B]``."""
         bank = F.normalize(self.features, dim=1)
         likeness = F.normalize(features, dim=1) @ bank.T / TEMPERATURE
         return F.cross_entropy(likeness, rows, reduction="none")
-
-
-def pictures(images: Tensor) -> Tensor:
-    """What the decoder is to paint: the images averaged to 8×8 pixels, ``[N, channels · 64]``."""
-    return F.adaptive_avg_pool2d(images, DECODED).flatten(1)
 
 
 def pool(x: Tensor, axis: int) -> Tensor:

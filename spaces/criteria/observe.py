@@ -23,13 +23,12 @@ SLOPES = {
     "taylor": "classification",
     "gate_fisher": "classification",
     "slopes": "classification",
-    "reconstruction": "reconstruction",
     "self_supervised": "instances",
 }
 """Evidence made of gates' slopes, and the loss whose slopes they are."""
 
 _CURVED = frozenset({"weight_fisher", "edge_fisher"})
-_PREVIEWED = frozenset({"reconstruction", "self_supervised", "utility"})
+_PREVIEWED = frozenset({"self_supervised", "utility"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def observe(
     """One pass. For the arguments see :func:`spaces.criteria.evidence.collect_evidence`."""
     with evaluating(network):
         view = objectives.preview(network, images, labels, batch_size) if needs & _PREVIEWED else None
-    run = _Pass(network, layout, needs, blocks, int(labels.max()) + 1, view, images)
+    run = _Pass(network, layout, needs, blocks, int(labels.max()) + 1, view)
     with evaluating(network), tapped(run.taps.values()):
         for rows in torch.split(torch.arange(len(images)), batch_size):
             run.step(images[rows], labels[rows], rows)
@@ -68,7 +67,6 @@ class _Pass:
         blocks: Mapping[str, int],
         classes: int,
         view: Preview | None,
-        images: Tensor,
     ) -> None:
         self._network, self._layout, self._needs, self._view = network, layout, needs, view
         self._device = next(network.parameters()).device
@@ -97,8 +95,6 @@ class _Pass:
         self._slopes: dict[str, list[Tensor]] = {name: [] for name in sized if "slopes" in needs}
         if view is not None:
             self._utility = view.discriminants()
-            if "reconstruction" in needs:
-                self._decoder = view.decoder(objectives.pictures(images).to(self._device))
 
     def step(self, images: Tensor, labels: Tensor, rows: Tensor) -> None:
         """Take in one batch."""
@@ -110,11 +106,11 @@ class _Pass:
         with torch.set_grad_enabled(graded):
             # Layers below the first gate have gradients too, and their weights may be frozen.
             logits = self._network(images.detach().requires_grad_() if graded and self._curvature else images)
-            questions = self._questions(images, logits, labels.to(self._device), rows.to(self._device))
+            questions = self._questions(logits, labels.to(self._device), rows.to(self._device))
         for i, (name, question) in enumerate(questions):
             self._ask(name, question, last=i == len(questions) - 1)
 
-    def _questions(self, images: Tensor, logits: Tensor, labels: Tensor, rows: Tensor) -> list[tuple[str, Tensor]]:
+    def _questions(self, logits: Tensor, labels: Tensor, rows: Tensor) -> list[tuple[str, Tensor]]:
         """Losses summed over images: in eval mode those do not see each other, so gradients are each image's own."""
         found = []
         if "classification" in self._losses:
@@ -125,12 +121,9 @@ class _Pass:
         features = objectives.pool(tap.calls[-1].branch, tap.axis)
         if "instances" in self._losses:
             found.append(("instances", self._view.instance_losses(features, rows).sum()))
-        if "reconstruction" in self._losses:
-            matrix, intercept = self._decoder
-            wrong = features.double() @ matrix + intercept - objectives.pictures(images).double()
-            found.append(("reconstruction", wrong.square().sum() / wrong.shape[1]))
-        if "utility" in self._needs:
-            found.append(("utility", (features.double() * self._utility).sum()))
+        traced = rows < trace.IMAGES
+        if "utility" in self._needs and bool(traced.any()):
+            found.append(("utility", (features[traced].double() * self._utility).sum()))
         return found
 
     def _ask(self, name: str, question: Tensor, last: bool) -> None:
@@ -178,7 +171,7 @@ class _Pass:
         if self._slopes:
             found["slopes"] = {name: torch.cat(parts) for name, parts in self._slopes.items()}
         if self._traced:
-            found["utility"] = trace.utilities(self._layout, self._traced, images)
+            found["utility"] = trace.utilities(self._layout, self._traced, min(images, trace.IMAGES))
         if "weight_fisher" in self._needs:
             found["weight_fisher"] = {n: c.weights / images for n, c in self._curvature.items()}
         if "edge_fisher" in self._needs:

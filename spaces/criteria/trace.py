@@ -16,6 +16,10 @@ from torch import Tensor
 from spaces.criteria.tap import Call
 from spaces.layout import Layout
 
+IMAGES = 128
+"""How many are traced, the first ones: the authors find little gain beyond one image per class (section 4.5). The
+features' discriminants are those of all images."""
+
 
 class Traced:
     """Sums over images of the utility that passes each input and position of a layer, one tensor per call."""

@@ -16,8 +16,8 @@ from spaces.criteria.evidence import Evidence
 from spaces.groups import Group
 
 REDUCTION = 16
-STEPS = 40
-RATE = 0.5
+STEPS = 10
+RATE = 1.0
 
 
 def score(group: Group, evidence: Evidence, generator: torch.Generator) -> Tensor:

@@ -48,7 +48,7 @@ def test_scores_follow_a_permutation_of_channels(draw: st.DataObject) -> None:
 
 DEAD_LAST = [
     *("l1", "l2", "bn_scale", "taylor", "activation_mean", "lamp", "fisher", "gate_fisher", "apoz", "hrank", "cpli"),
-    *("activation_variance", "compensation", "csg_sensitivity", "discriminant", "reconstruction", "self_supervised"),
+    *("activation_variance", "compensation", "csg_sensitivity", "discriminant", "self_supervised"),
 ]
 
 
@@ -83,7 +83,7 @@ def test_rescaling_a_channel_against_its_readers_changes_nothing(seed: int, widt
         twin.norm.weight[channel] *= factor  # type: ignore[union-attr,index,operator]
         twin.norm.bias[channel] *= factor  # type: ignore[union-attr,index,operator]
         twin.b.weight[:, channel] /= factor  # type: ignore[union-attr,index,operator]
-    names = ["taylor", "gate_fisher", "fisher", "cpli", "apoz", "hrank", "discriminant", "reconstruction"]
+    names = ["taylor", "gate_fisher", "fisher", "cpli", "apoz", "hrank", "discriminant"]
     criteria = resolve([*names, "self_supervised"])
     before, after = scored(network, layout, criteria), scored(twin, layout, criteria)
     for name in layout.names:
