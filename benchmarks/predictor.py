@@ -31,7 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from table_space import Table, read_table
 
-from search.surrogate.inputs import GENOME, GROUPS, PROBED, Candidate, matrix
+from search.surrogate.inputs import GENOME, GROUPS, PROBED, PROCESS, Candidate, matrix
 from search.surrogate.predictor import Predictor
 from search.surrogate.scale import log_odds
 from spaces.genome import Genome
@@ -94,7 +94,7 @@ def load(path: Path) -> Data:
 
 def learning_curve(data: Data, splits: int) -> Printed:
     """τ and the share of intervals that hold, by the number of trainings learnt from."""
-    kinds = {"probed": (GENOME, PROBED), "genomes alone": (GENOME, GENOME)}
+    kinds = {"probed": (PROCESS, PROBED), "genomes alone": (GENOME, GENOME)}
     printed = _printed(
         "what a search uses", "trainings", *[f"{what}, {k}" for k in kinds for what in ("τ", "90% hold")]
     )
@@ -116,7 +116,7 @@ def learning_curve(data: Data, splits: int) -> Printed:
 def inputs(data: Data, splits: int) -> Printed:
     """Every group of inputs and every proxy: alone, taken from all that the trees see, and added to the genome's."""
     printed = _printed("inputs, learning from 100", "input", "τ alone", "all without it", "genome's with it")
-    size, genome = min(100, len(data.first) // 2), data.inputs(GENOME)
+    size, few, genome = min(100, len(data.first) // 2), data.inputs(PROCESS), data.inputs(GENOME)
     groups = [g for g in (*PROBED, "blend", "tuned") if data.inputs((g,)).size]
     names = [name for group in groups for name in data.names(group)]
     everything = data.inputs(groups)
@@ -128,13 +128,18 @@ def inputs(data: Data, splits: int) -> Printed:
             found.append(_tau(predictor.predict(less[b], more[b]).mean, data.first[b]))
         return np.array(found)
 
-    least, most = taus(genome, genome), taus(genome, everything)
+    least, most = taus(genome, genome), taus(few, everything)
     proxies = {name: [name] for name in data.names("proxies")} if "proxies" in groups else {}
     for title, columns in ({g: data.names(g) for g in groups} | proxies).items():
         chosen = np.array([name in columns for name in names])
         alone, rest = everything[:, chosen], everything[:, ~chosen]
         with_it = "–" if title in GENOME else _mean(taus(genome, np.hstack([genome, alone])) - least, sign="+")
-        printed.add_row(title, _mean(taus(alone, alone)), _mean(taus(genome, rest) - most, sign="+"), with_it)
+        printed.add_row(
+            title,
+            _mean(taus(alone, alone)),
+            _mean(taus(genome if title == "refit" else few, rest) - most, sign="+"),
+            with_it,
+        )
     printed.add_row("genome's", _mean(least), "", "")
     printed.add_row("all", _mean(most), "", "")
     return printed

@@ -18,6 +18,7 @@ import json
 import math
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ def compare(path: Path, arguments: argparse.Namespace) -> dict[str, dict[str, ob
             courses = list(pool.map(_search, [name] * len(seeds), seeds, [targets] * len(seeds)))
             curves[name] = {held: [curve(table, c, arguments.cost, held) for c in courses] for held in (False, True)}
             probes[name] = [c.probes for c in courses]
+            print(f"{path.stem}: {name} done", file=sys.stderr, flush=True)
             for held in (False, True) if name == "random" else ():
                 targets[held] = _median([c[min(RANDOM_TRAININGS, len(c)) - 1] for c in curves[name][held]])
     console = Console(width=max(110, Console().width))

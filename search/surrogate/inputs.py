@@ -68,12 +68,17 @@ def blend(space: Space, candidate: Candidate) -> Inputs:
 
 
 def probe(_: Space, candidate: Candidate) -> Inputs:
-    """What the probe measured of the network's answers."""
+    """What the probe measured of the network's own answers."""
     metrics = candidate.metrics
-    found = {name: _odds(metrics[name]) for name in ("accuracy", "refit_accuracy") if name in metrics}
+    found = {"accuracy": _odds(metrics["accuracy"])} if "accuracy" in metrics else {}
     if "loss" in metrics:
         found["loss"] = math.log(metrics["loss"] + 1e-3)
     return found
+
+
+def refit(_: Space, candidate: Candidate) -> Inputs:
+    """What it measured once the classifier was refitted."""
+    return {"refit": _odds(candidate.metrics["refit_accuracy"])} if "refit_accuracy" in candidate.metrics else {}
 
 
 def feature_csg(_: Space, candidate: Candidate) -> Inputs:
@@ -100,6 +105,7 @@ GROUPS: Mapping[str, Group] = {
     "size": size,
     "shape": shape,
     "blend": blend,
+    "refit": refit,
     "probe": probe,
     "feature_csg": feature_csg,
     "embedding": embedding,
@@ -110,10 +116,13 @@ GROUPS: Mapping[str, Group] = {
 GENOME = ("size", "shape")
 """The groups of a forecast from a genome alone."""
 
-MEASURED = ("probe", "feature_csg", "embedding", "proxies")
-"""The groups that a probe adds."""
+PROCESS = (*GENOME, "refit")
+"""The groups that the Gaussian process of a forecast from a probe is given; the trees are given all."""
 
-PROBED = (*GENOME, *MEASURED)
+MEASURED = ("probe", "feature_csg", "embedding", "proxies")
+"""The groups that only the trees are given."""
+
+PROBED = (*PROCESS, *MEASURED)
 """The groups of a forecast from a probe."""
 
 

@@ -1,13 +1,14 @@
 """Trained accuracy foretold from trainings, and by cross-validation how well.
 
-The mean of two regressions that err in different ways (benchmarks/predictor.py prints each): a Gaussian process on what
-the genome says, which extrapolates and knows its doubts (Rasmussen & Williams, "Gaussian Processes for Machine
-Learning", 2006, §2.2), and extremely randomised trees on all that is known, which take no harm from inputs that tell
-nothing (Geurts, Ernst & Wehenkel, Machine Learning 63, 2006).
+The mean of two regressions that err in different ways (benchmarks/predictor.py prints each): a Gaussian process on the
+few inputs that tell most, which extrapolates and knows its doubts (Rasmussen & Williams, "Gaussian Processes for
+Machine Learning", 2006, §2.2), and extremely randomised trees on all that is known, which take no harm from inputs that
+tell nothing (Geurts, Ernst & Wehenkel, Machine Learning 63, 2006).
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -33,7 +34,8 @@ FOLDS = 5
 PRIOR = 5.0
 """Trainings' worth of belief that the process's own uncertainty is right, before its record corrects it."""
 
-TREES = 50
+TREES, TRIED = 50, 0.3
+"""Trees, and the share of inputs that each split tries: fewer make the trees more different."""
 
 NORMAL_90 = 1.6449
 
@@ -75,44 +77,55 @@ class Predictor:
         tau: Kendall's rank correlation of :attr:`left_out` with the trained accuracies.
     """
 
-    def __init__(self, genomes: np.ndarray, everything: np.ndarray, accuracies: np.ndarray, images: int) -> None:
+    def __init__(self, few: np.ndarray, everything: np.ndarray, accuracies: np.ndarray, images: int) -> None:
         """Fit to trained ``accuracies`` (``[N]``, on ``images`` images).
 
         Args:
-            genomes: inputs for the process, float ``[N, D]``, finite.
+            few: inputs for the process, float ``[N, D]``, finite.
             everything: inputs for the trees, float ``[N, E]``, finite.
 
         Raises:
             ValueError: fewer than :data:`FEWEST` trainings.
         """
-        if len(genomes) < FEWEST:
-            raise ValueError(f"a forecast needs at least {FEWEST} trainings, there are {len(genomes)}")
+        if len(few) < FEWEST:
+            raise ValueError(f"a forecast needs at least {FEWEST} trainings, there are {len(few)}")
         self._images = images
         y = log_odds(accuracies, images)
         self._shift, self._unit = float(y.mean()), max(float(y.std()), 1e-3)
         z = (y - self._shift) / self._unit
         noise = sampling_variance(y, images) / self._unit**2
-        self._model = _fit(genomes, everything, z, noise)
+        self._model = _fit(few, everything, z, noise)
         mean, variance = np.empty(len(z)), np.empty(len(z))
         for fold in range(FOLDS):
             out = np.arange(len(z)) % FOLDS == fold
-            others = _fit(genomes[~out], everything[~out], z[~out], noise[~out])
-            mean[out], variance[out] = others(genomes[out], everything[out])
-        # Fitted to a few dozen points, a process is too sure of itself; its record on what it was not shown mends that.
-        squares = np.square(z - mean) / (variance + self._model.white + noise)
-        self._caution = float(np.sqrt((PRIOR + squares.sum()) / (PRIOR + len(squares))))
+            others = _fit(few[~out], everything[~out], z[~out], noise[~out])
+            mean[out], variance[out] = others(few[out], everything[out])
+        self._caution = _caution(np.abs(z - mean) / np.sqrt(variance + self._model.white + noise))
         self.left_out = self._forecast(mean, variance)
         self.tau = _tau(self.left_out.mean, y)
 
-    def predict(self, genomes: np.ndarray, everything: np.ndarray) -> Forecast:
+    def predict(self, few: np.ndarray, everything: np.ndarray) -> Forecast:
         """Forecasts for inputs ``[M, D]`` and ``[M, E]``."""
-        return self._forecast(*self._model(genomes, everything))
+        return self._forecast(*self._model(few, everything))
 
     def _forecast(self, mean: np.ndarray, variance: np.ndarray) -> Forecast:
         odds = self._shift + self._unit * mean
+        shown = self._unit**2 * (variance + self._model.white) + sampling_variance(odds, self._images)
         model = self._caution * self._unit * np.sqrt(variance)
-        seeds = self._caution**2 * self._unit**2 * self._model.white
-        return Forecast(odds, np.sqrt(model**2 + seeds + sampling_variance(odds, self._images)), model)
+        return Forecast(odds, self._caution * np.sqrt(shown), model)
+
+
+def _caution(misses: np.ndarray) -> float:
+    """Factor on all deviations, from how many of them each left-out training was missed by: float ``[N]``.
+
+    Fitted to a few dozen points a process is too sure of itself, and its misses have longer tails than a normal
+    distribution. So their mean square shall be 1, and 90% of them shall lie in the 90% interval as split conformal
+    prediction counts it (Lei et al., JASA 113, 2018, §2.2); of the two the greater factor.
+    """
+    count = len(misses)
+    square = (PRIOR + np.square(misses).sum()) / (PRIOR + count)
+    reach = np.sort(misses)[min(math.ceil(0.9 * (count + 1)), count) - 1]
+    return float(max(math.sqrt(square), reach / NORMAL_90))
 
 
 @dataclass(frozen=True)
@@ -124,20 +137,20 @@ class _Model:
     standard: Callable[[np.ndarray], np.ndarray]
     white: float
 
-    def __call__(self, genomes: np.ndarray, everything: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, few: np.ndarray, everything: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with _one_thread():
-            mean, deviation = self.process.predict(self.standard(genomes), return_std=True)
+            mean, deviation = self.process.predict(self.standard(few), return_std=True)
         trees = self.trees.predict(everything)
         return (mean + trees) / 2, np.maximum(np.square(deviation) - self.white, 1e-9)
 
 
-def _fit(genomes: np.ndarray, everything: np.ndarray, y: np.ndarray, noise: np.ndarray) -> _Model:
+def _fit(few: np.ndarray, everything: np.ndarray, y: np.ndarray, noise: np.ndarray) -> _Model:
     """The process with the most likely hyper-parameters, and the trees; the same from the same, on any machine's cores.
 
     The kernel is a linear part (accuracy grows with size, all the way) plus a smooth one; the noise of each training is
     at least that of measuring it on so many images.
     """
-    centre, spread = genomes.mean(0), genomes.std(0)
+    centre, spread = few.mean(0), few.std(0)
     used = spread > 1e-9
 
     def standard(inputs: np.ndarray) -> np.ndarray:
@@ -149,8 +162,8 @@ def _fit(genomes: np.ndarray, everything: np.ndarray, y: np.ndarray, noise: np.n
     kernel = (linear + smooth) + WhiteKernel(0.05, (1e-3, 1.0))
     with _one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound that is reached is a bound, not a failure
-        process = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=0).fit(standard(genomes), y)
-    trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, random_state=0).fit(everything, y)
+        process = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=0).fit(standard(few), y)
+    trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=TRIED, random_state=0).fit(everything, y)
     return _Model(process, trees, standard, float(process.kernel_.k2.noise_level))
 
 

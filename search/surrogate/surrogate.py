@@ -10,7 +10,7 @@ import numpy as np
 from search.strategies.objectives import probe_error
 from search.surrogate.improvement import Front, expected_improvement, pick
 from search.surrogate.inner import evolve
-from search.surrogate.inputs import GENOME, MEASURED, Candidate, matrix
+from search.surrogate.inputs import GENOME, MEASURED, PROCESS, Candidate, matrix
 from search.surrogate.predictor import FEWEST, Forecast, Predictor
 from search.surrogate.record import Foretold, Record
 from spaces.genome import Genome
@@ -138,9 +138,9 @@ class Surrogate:
         self._learnt = len(learnt)
         candidates = [candidate for candidate, _ in learnt.values()]
         accuracies = [accuracy for _, accuracy in learnt.values()]
-        genomes, everything = self._inputs(candidates)
         scores = np.array(accuracies)
-        self._probes = Predictor(genomes, everything, scores, self._images)
+        self._probes = Predictor(*self._inputs(candidates), scores, self._images)
+        genomes = matrix(self._space, candidates, GENOME)
         self._genomes = Predictor(genomes, genomes, scores, self._images)
         self.record.judge()
 
@@ -157,9 +157,9 @@ class Surrogate:
         return None if self._probes is None else self._probes.predict(*self._inputs(candidates))
 
     def _inputs(self, candidates: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
-        """What the genomes say, and that with what their probes say."""
-        genomes = matrix(self._space, candidates, GENOME)
-        return genomes, np.hstack([genomes, matrix(self._space, candidates, MEASURED)])
+        """For the process and for the trees: float ``[N, D]`` and ``[N, E]``."""
+        few = matrix(self._space, candidates, PROCESS)
+        return few, np.hstack([few, matrix(self._space, candidates, MEASURED)])
 
     def _costs(self, names: Sequence[str]) -> np.ndarray:
         return np.array([self._probed[name].metrics[self._cost] for name in names]) / self._base_cost

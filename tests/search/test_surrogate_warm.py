@@ -215,7 +215,7 @@ def with_less_measured(folder: Path) -> Path:
         (damaged, "damaged .* restore it from a copy"),
         (of_another_shape, "is another network here than there"),
         (of_another_cost, "is another network here than there"),
-        (with_less_measured, "lacks 'refit_accuracy'.*leave out the run"),
+        (with_less_measured, "lacks 'refit'.*leave out the run"),
     ],
 )
 def test_unusable_folders_are_refused(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
