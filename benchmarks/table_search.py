@@ -19,7 +19,7 @@ import math
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 from table_space import Table, read_table
 
-from search.front import hypervolume
+from search.front import Point, dominates, hypervolume
 from search.plan import PlanSettings, SearchPlan
 from search.strategies import make_strategy
 from search.surrogate.guided import Guidance
@@ -81,7 +81,7 @@ def compare(path: Path, arguments: argparse.Namespace) -> dict[str, dict[str, ob
     with ProcessPoolExecutor(os.cpu_count(), context, _start, (path, arguments.cost)) as pool:
         for name in ("random", *[n for n in arguments.only if n != "random"]):
             courses = list(pool.map(_search, [name] * len(seeds), seeds, [targets] * len(seeds)))
-            curves[name] = {held: [curve(table, c, arguments.cost, held) for c in courses] for held in (False, True)}
+            curves[name] = {h: [_curve(table, c.trained, arguments.cost, h) for c in courses] for h in (False, True)}
             probes[name] = [c.probes for c in courses]
             print(f"{path.stem}: {name} done", file=sys.stderr, flush=True)
             for held in (False, True) if name == "random" else ():
@@ -105,9 +105,15 @@ def compare(path: Path, arguments: argparse.Namespace) -> dict[str, dict[str, ob
     return figures
 
 
-def curve(table: Table, course: Course, cost: str, held_out: bool) -> list[float]:
-    """Hypervolume after each training."""
-    return [table.hypervolume(course.trained[: n + 1], cost, held_out) for n in range(len(course.trained))]
+def volumes(points: Iterable[Point]) -> Iterator[float]:
+    """Hypervolume after each point."""
+    front: list[Point] = []
+    volume = 0.0
+    for point in points:
+        if not any(dominates(other, point) or other == point for other in front):
+            front = [other for other in front if not dominates(point, other)] + [point]
+            volume = hypervolume(front)
+        yield volume
 
 
 def first_at(curve_: Sequence[float], target: float) -> float:
@@ -127,7 +133,8 @@ def direct(strategy: str) -> Search:
             trained.setdefault(genome.id)  # a candidate that is proposed again costs nothing
             if len(trained) >= min(MOST_DIRECT, len(table.rows)):
                 break
-            if len(trained) >= CHECKPOINTS[-1] and _reached(table, list(trained), cost, targets):
+            # Seldom looked at: it takes longer than a proposal.
+            if len(trained) >= CHECKPOINTS[-1] and number % 20 == 0 and _reached(table, trained, cost, targets):
                 break
         return Course(list(trained), [0] * len(trained))
 
@@ -176,8 +183,12 @@ def twin(table: Table, cost: str, _: int, __: Targets) -> Course:
     return Course(chosen, [0] * len(chosen))
 
 
-def _reached(table: Table, trained: list[str], cost: str, targets: Targets) -> bool:
-    return all(table.hypervolume(trained, cost, held) >= target for held, target in targets.items())
+def _curve(table: Table, trained: Iterable[str], cost: str, held_out: bool) -> list[float]:
+    return list(volumes(table.point(name, cost, held_out) for name in trained))
+
+
+def _reached(table: Table, trained: Iterable[str], cost: str, targets: Targets) -> bool:
+    return all(_curve(table, trained, cost, held)[-1] >= target for held, target in targets.items())
 
 
 _worker: tuple[Table, str]

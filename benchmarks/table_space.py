@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
-from search.front import Point, hypervolume, normalised
+from search.front import Point, normalised
 from search.loading import parse_config
 from search.schema import METRICS
 from search.sizing import make_space
@@ -60,19 +60,20 @@ class Table:
         """A probe or a training, as it was asked."""
         return self.probe(request) if request.stage == PROBE else self.train(request)
 
-    def hypervolume(self, candidates: list[str], cost: str, held_out: bool) -> float:
-        """Of the trained ``candidates``: by the validation accuracy that a search sees (training seed 0), or by what
-        no search sees: the mean test accuracy of both training seeds."""
-        return hypervolume(self._point(self.rows[name], cost, held_out) for name in candidates)
-
-    def _point(self, row: Row, cost: str, held_out: bool) -> Point:
+    def point(self, name: str, cost: str, held_out: bool) -> Point:
+        """A trained candidate: by the validation accuracy that a search sees (training seed 0), or by what no search
+        sees, the mean test accuracy of both training seeds."""
+        row = self.rows[name]
         seen = row["train_0_accuracy"]
         accuracy = (row["train_0_test_accuracy"] + row["train_1_test_accuracy"]) / 2 if held_out else seen
-        return Point(0.0, normalised(1.0 - accuracy, float(row[cost]), float(self.base_cost[cost])))
+        return self._point(row, accuracy, cost)
 
     def twin(self, name: str, cost: str) -> Point:
         """What the training under the other seed came to on validation."""
-        return self._point({**self.rows[name], "train_0_accuracy": self.rows[name]["train_1_accuracy"]}, cost, False)
+        return self._point(self.rows[name], self.rows[name]["train_1_accuracy"], cost)
+
+    def _point(self, row: Row, accuracy: float, cost: str) -> Point:
+        return Point(0.0, normalised(1.0 - accuracy, float(row[cost]), float(self.base_cost[cost])))
 
     @staticmethod
     def _answer(
