@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import nn
@@ -13,7 +14,7 @@ from spaces.genome import Genome
 from spaces.growth import Growth
 from spaces.layout import Layout
 from spaces.space import Space
-from spaces.surgery import compact
+from spaces.surgery import Plan, make_plan
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Trunk:
     network: nn.Module
     layout: Layout
     ranks: Mapping[str, np.ndarray]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What all selections of the network's channels have in common."""
+        return make_plan(self.network, self.layout)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Foundation:
     def build(self, genome: Genome) -> Candidate:
         """The candidate: a compact network that inherits the weights of what it keeps."""
         trunk, kept = self.trunk(genome), self.kept(genome)
-        return Candidate(genome, compact(trunk.network, trunk.layout, kept), kept)
+        return Candidate(genome, trunk.plan.compact(kept), kept)
 
 
 def clusters_of(layouts: Mapping[Growth, Layout], by: str) -> dict[str, int]:

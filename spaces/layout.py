@@ -154,18 +154,19 @@ class Layout:
         unknown = sorted(set(kept).difference(self.names))
         if unknown:
             raise ValueError(f"no group {unknown[0]!r}; there are {', '.join(self.names)}")
-        alive = np.zeros(int(self._offsets[-1]) + 1, dtype=bool)
-        alive[-1] = True
-        for offset, group in zip(self._offsets, self.groups, strict=False):
+        alive = np.ones(int(self._offsets[-1]) + 1, dtype=bool)
+        for offset, group in zip(self._offsets.tolist(), self.groups, strict=False):
             channels = kept.get(group.name)
             if channels is None:
-                alive[offset : offset + group.size] = True
                 continue
-            if len(channels) == 0 or int(np.min(channels)) < 0 or int(np.max(channels)) >= group.size:
+            channels = np.asarray(channels)
+            if len(channels) == 0 or channels.min() < 0 or channels.max() >= group.size:
                 raise ValueError(
                     f"group {group.name!r} must keep between 1 and {group.size} of its channels, got {channels!r}"
                 )
-            alive[offset + np.asarray(channels)] = True
+            own = alive[offset : offset + group.size]
+            own[:] = False
+            own[channels] = True
         return alive
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ _DICTS = (dict, OrderedDict)
 def compact(network: nn.Module, layout: Layout, kept: Kept) -> nn.Module:
     """A new network without the removed channels; ``network`` is untouched and shares no tensor with it.
 
+    For many selections of one network, make its :class:`Plan` once.
+
     Args:
         network: the base network that ``layout`` was made from.
         kept: per group name, the channels that stay; groups not named stay whole.
@@ -30,13 +33,128 @@ def compact(network: nn.Module, layout: Layout, kept: Kept) -> nn.Module:
     Raises:
         ValueError: see :meth:`spaces.layout.Layout.alive`.
     """
-    alive = layout.alive(kept)
-    survivors: dict[str, dict[Side, Tensor]] = {}
-    for (layer, side), owner in layout.owners.items():
-        mask = alive[owner]
-        if not mask.all():
-            survivors.setdefault(layer, {})[side] = torch.from_numpy(np.flatnonzero(mask))
-    return _rebuild(network, "", survivors, {})
+    return make_plan(network, layout).compact(kept)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that surgery on one network looks up beforehand: what remains is gathering its tensors.
+
+    Weights are read when a selection is made, so training the network, or moving it, leaves the plan good;
+    adding or replacing modules does not.
+    """
+
+    layout: Layout
+    maps: tuple[np.ndarray, ...]
+    parts: tuple[_Part, ...]
+
+    def compact(self, kept: Kept) -> nn.Module:
+        """See :func:`compact`."""
+        alive = self.layout.alive(kept)
+        root = self.parts[0].module
+        device = next((p.device for p in root.parameters()), None)
+        survivors = [_survivors(alive[owners], device) for owners in self.maps]
+        with torch.no_grad():
+            twins = [part.rebuilt(survivors) for part in self.parts]
+        for part, twin in zip(self.parts, twins, strict=True):
+            for name, place in part.children:
+                twin._modules[name] = twins[place]
+        return twins[0]
+
+
+Sides = tuple[tuple[int, int], ...]
+"""Pairs of a tensor's dimension and the map (its place in :attr:`Plan.maps`) of the channels along it."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One module of the network and what changes in its twin.
+
+    Attributes:
+        module: the original.
+        dicts: names of the attributes that the twin may not share.
+        parameters: those that it has, by name.
+        buffers: likewise.
+        sizes: attributes that declare how many channels there are, and the map of these channels.
+        children: names, and the children's places in :attr:`Plan.parts`.
+    """
+
+    module: nn.Module
+    dicts: tuple[str, ...]
+    parameters: tuple[tuple[str, Sides], ...]
+    buffers: tuple[tuple[str, Sides], ...]
+    sizes: tuple[tuple[str, int], ...]
+    children: tuple[tuple[str, int], ...]
+
+    def rebuilt(self, survivors: list[Tensor | None]) -> nn.Module:
+        """A module of the same class around gathered tensors; its children are still the original's."""
+        twin = object.__new__(type(self.module))
+        own = self.module.__dict__.copy()
+        for name in self.dicts:
+            own[name] = own[name].copy()
+        for kind, sides in self.parameters:
+            parameter = own["_parameters"][kind]
+            own["_parameters"][kind] = nn.Parameter(_gather(parameter, sides, survivors), parameter.requires_grad)
+        for kind, sides in self.buffers:
+            own["_buffers"][kind] = _gather(own["_buffers"][kind], sides, survivors)
+        for attribute, place in self.sizes:
+            index = survivors[place]
+            if index is not None:
+                own[attribute] = len(index)
+        twin.__dict__ = own
+        return twin
+
+
+def make_plan(network: nn.Module, layout: Layout) -> Plan:
+    """The plan of ``network``, which ``layout`` was made from; a few milliseconds."""
+    places = {module: i for i, module in enumerate(network.modules())}
+    maps: dict[bytes, int] = {}
+    found: list[np.ndarray] = []
+
+    def place(layer: str, side: Side) -> int | None:
+        owners = layout.owners.get((layer, side))
+        if owners is None:
+            return None
+        # A layer, its norm and its reader mostly carry the same channels: they are looked up once.
+        key = owners.tobytes()
+        if key not in maps:
+            maps[key] = len(found)
+            found.append(owners)
+        return maps[key]
+
+    def sides(layer: str, module: nn.Module, kind: str) -> Sides:
+        pairs = ((dimension, place(layer, side)) for dimension, side in _sides(module, kind))
+        return tuple((dimension, i) for dimension, i in pairs if i is not None)
+
+    parts = []
+    for name, module in network.named_modules():
+        sizes = ((attribute, place(name, side)) for attribute, side in _sizes(module))
+        parts.append(
+            _Part(
+                module,
+                tuple(k for k, v in module.__dict__.items() if type(v) in _DICTS),
+                tuple((k, sides(name, module, k)) for k, v in module._parameters.items() if v is not None),
+                tuple((k, sides(name, module, k)) for k, v in module._buffers.items() if v is not None),
+                tuple((attribute, i) for attribute, i in sizes if i is not None),
+                tuple((k, places[v]) for k, v in module._modules.items() if v is not None),
+            )
+        )
+    return Plan(layout, tuple(found), tuple(parts))
+
+
+def _survivors(alive: np.ndarray, device: torch.device | None) -> Tensor | None:
+    """Positions of what is alive, int64; ``None`` where all is."""
+    positions = alive.nonzero()[0]
+    return None if len(positions) == len(alive) else torch.from_numpy(positions).to(device)
+
+
+def _gather(tensor: Tensor, sides: Sides, survivors: list[Tensor | None]) -> Tensor:
+    values = tensor
+    for dimension, place in sides:
+        index = survivors[place]
+        if index is not None:
+            values = values.index_select(dimension, index)
+    return values.clone() if values is tensor else values
 
 
 def masked(network: nn.Module, layout: Layout, kept: Kept) -> nn.Module:
@@ -100,50 +218,12 @@ def _sides(module: nn.Module, tensor: str) -> list[tuple[int, Side]]:
     return []
 
 
-def _rebuild(
-    module: nn.Module, name: str, survivors: dict[str, dict[Side, Tensor]], done: dict[int, nn.Module]
-) -> nn.Module:
-    """A copy of the module tree whose tensors are gathered instead of copied: cheaper than a deep copy."""
-    if id(module) in done:
-        return done[id(module)]
-    twin = module.__class__.__new__(module.__class__)
-    done[id(module)] = twin
-    twin.__dict__ = {k: (v.copy() if type(v) in _DICTS else v) for k, v in module.__dict__.items()}
-    kept = survivors.get(name, {})
-    for kind, parameter in module._parameters.items():
-        if parameter is not None:
-            values = _gather(module, kind, parameter.detach(), kept)
-            twin._parameters[kind] = nn.Parameter(values, requires_grad=parameter.requires_grad)
-    for kind, buffer in module._buffers.items():
-        if buffer is not None:
-            twin._buffers[kind] = _gather(module, kind, buffer, kept)
-    for child_name, child in module._modules.items():
-        if child is not None:
-            path = f"{name}.{child_name}" if name else child_name
-            twin._modules[child_name] = _rebuild(child, path, survivors, done)
-    _resize(twin, kept)
-    return twin
-
-
-def _gather(module: nn.Module, kind: str, tensor: Tensor, kept: dict[Side, Tensor]) -> Tensor:
-    values = tensor
-    for dimension, side in _sides(module, kind):
-        if side in kept:
-            values = values.index_select(dimension, kept[side].to(values.device))
-    return values.clone() if values is tensor else values
-
-
-def _resize(module: nn.Module, kept: dict[Side, Tensor]) -> None:
-    """Make a layer's declared sizes true again: printing, export and ``groups`` depend on them."""
+def _sizes(module: nn.Module) -> list[tuple[str, Side]]:
+    """The attributes that declare a layer's sizes: printing, export and ``groups`` depend on them."""
     if isinstance(module, nn.Conv2d):
-        if "out" in kept:
-            module.out_channels = len(kept["out"])
-            if module.groups > 1:
-                module.groups = module.in_channels = module.out_channels
-        if "in" in kept:
-            module.in_channels = len(kept["in"])
-    elif isinstance(module, nn.Linear):
-        module.out_features = len(kept["out"]) if "out" in kept else module.out_features
-        module.in_features = len(kept["in"]) if "in" in kept else module.in_features
-    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and "norm" in kept:
-        module.num_features = len(kept["norm"])
+        if module.groups > 1:
+            return [("out_channels", "out"), ("in_channels", "out"), ("groups", "out")]
+        return [("out_channels", "out"), ("in_channels", "in")]
+    if isinstance(module, nn.Linear):
+        return [("out_features", "out"), ("in_features", "in")]
+    return [("num_features", "norm")] if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) else []

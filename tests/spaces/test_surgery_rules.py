@@ -11,7 +11,7 @@ from surgery_networks import SIDE, SOUND, CatDepthwise, Flat, assert_same, built
 from torch import nn
 
 from spaces.layout import Layout, make_layout
-from spaces.surgery import compact, expand, masked
+from spaces.surgery import compact, expand, make_plan, masked
 
 SHAPE = (3, SIDE, SIDE)
 
@@ -111,3 +111,48 @@ def test_unknown_groups_are_refused() -> None:
     network = built(CatDepthwise)
     with pytest.raises(ValueError, match="no group 'lift'"):
         compact(network, traced(network), {"lift": np.array([0])})
+
+
+def test_a_plan_serves_every_selection_and_the_weights_of_the_moment() -> None:
+    network = built(CatDepthwise)
+    layout = traced(network)
+    plan = make_plan(network, layout)
+    for seed in range(4):
+        kept = random_kept(layout, np.random.default_rng(seed))
+        with torch.no_grad():
+            for tensor in network.state_dict().values():
+                tensor.add_(1)
+        found, expected = plan.compact(kept).state_dict(), compact(network, layout, kept).state_dict()
+        assert list(found) == list(expected)
+        assert all(torch.equal(found[k], v) for k, v in expected.items())
+
+
+def test_a_plan_follows_a_network_that_changed_its_precision_and_mode() -> None:
+    network = built(CatDepthwise)
+    plan = make_plan(network, traced(network))
+    network.float().train()
+    small = plan.compact({})
+    assert small.training
+    assert {t.dtype for t in small.state_dict().values() if t.is_floating_point()} == {torch.float32}
+
+
+def test_modules_shared_in_the_base_are_shared_in_the_twin_and_with_nobody_else() -> None:
+    network = built(CatDepthwise)
+    network.first = network.second = nn.SiLU()  # type: ignore[assignment]
+    small = compact(network, traced(network), {"left": np.array([0, 2])})
+    assert small.first is small.second
+    assert not {id(m) for m in small.modules()} & {id(m) for m in network.modules()}
+
+
+def test_hooks_and_attributes_of_a_candidate_stay_its_own() -> None:
+    network = built(CatDepthwise)
+    layout = traced(network)
+    seen: list[nn.Module] = []
+    small = compact(network, layout, {})
+    for module in small.modules():
+        module.register_forward_hook(lambda m, *_: seen.append(m))
+        module.register_buffer("more", torch.zeros(1))
+    network(torch.zeros(2, *SHAPE, dtype=torch.float64))
+    compact(network, layout, {})(torch.zeros(2, *SHAPE, dtype=torch.float64))
+    assert not seen
+    assert not any("more" in key for key in network.state_dict())
