@@ -38,8 +38,8 @@ from spaces.randomness import numpy_generator
 from workers.evaluation import PROBE, TRAIN, Request
 
 RANDOM_TRAININGS = 200
-MOST_DIRECT, MOST_OURS = 400, 48
-CHECKPOINTS = (12, 24, 48, 100)
+MOST_DIRECT, MOST_OURS = 240, 48
+CHECKPOINTS = (12, 24, 48)
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ def direct(strategy: str) -> Search:
     def run(table: Table, cost: str, seed: int, targets: Targets) -> Course:
         chosen = make_strategy(strategy, table.space, 20, cost, seed)
         trained: dict[str, None] = {}
-        for number in range(3 * MOST_DIRECT):
+        for number in range(2 * MOST_DIRECT):
             genome = chosen.ask(number)
             chosen.tell(table.train(Request(number, PROBE, genome, strategy)))
             trained.setdefault(genome.id)  # a candidate that is proposed again costs nothing
             if len(trained) >= min(MOST_DIRECT, len(table.rows)):
                 break
             # Seldom looked at: it takes longer than a proposal.
-            if len(trained) >= CHECKPOINTS[-1] and number % 20 == 0 and _reached(table, trained, cost, targets):
+            if len(trained) >= CHECKPOINTS[-1] and number % 4 == 0 and _reached(table, trained, cost, targets):
                 break
         return Course(list(trained), [0] * len(trained))
 
