@@ -150,7 +150,10 @@ class SpaceConfig(Section):
     criteria: tuple[str, ...] = Field(
         ("l1", "l2", "bn_scale", "fpgm", "taylor", "activation_mean"),
         min_length=1,
-        description="criteria to blend; package.module:function works like a built-in",
+        description="criteria to blend, of l1, l2, bn_scale, fpgm, lamp, random (weights alone); taylor, fisher, "
+        "gate_fisher, cpli, ucp_se (gradients); activation_mean, activation_variance, apoz, hrank (activations); "
+        "white_box, discriminant, csg_sensitivity (classes); compensation, self_supervised (no labels); or "
+        "package.module:function of your own",
     )
     blend_by: Literal["network", "stage", "group"] = Field("stage", description="groups that share a blend")
     growth: int = Field(1, ge=0, le=3, description="most modules that growth may add to a stage")
