@@ -98,7 +98,7 @@ class TableSpace(Space):
 
     def repair(self, genome: Genome) -> Genome:
         """The nearest candidate; of equals the first."""
-        here = self._position(self.normalise(genome))
+        here = self._position(genome)
         return self.genomes[int(np.argmin(np.square(self._positions - here).sum(1)))]
 
     @cached_property
@@ -108,8 +108,9 @@ class TableSpace(Space):
     def _position(self, genome: Genome) -> np.ndarray:
         widths = np.zeros(len(self.groups))
         widths[self._columns[genome.growth]] = np.log2(self.widths(genome) / self.layout(genome).sizes)
-        blend = 0.3 * np.asarray(genome.blend).ravel()
-        return np.concatenate([widths, 2.0 * np.asarray(genome.growth, dtype=float), blend])
+        blend = np.asarray(genome.blend)
+        shares = blend / np.maximum(blend.sum(1, keepdims=True), 1e-9)
+        return np.concatenate([widths, 2.0 * np.asarray(genome.growth, dtype=float), 0.3 * shares.ravel()])
 
 
 def read_table(path: Path) -> Table:
