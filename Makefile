@@ -28,8 +28,12 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/driver_overhead.py
 	$(BIN)/python benchmarks/probe_speed.py
 	$(BIN)/python benchmarks/csg_speed.py
-	$(BIN)/python benchmarks/predictor.py benchmarks/tables/digits.parquet
-	$(BIN)/python benchmarks/table_search.py benchmarks/tables/digits.parquet
+	$(BIN)/python benchmarks/proxy_cost.py
+	$(BIN)/python benchmarks/surgery_speed.py
+	$(BIN)/python benchmarks/criteria_speed.py
+	$(BIN)/python benchmarks/predictor.py benchmarks/tables/digits.parquet benchmarks/tables/signs.parquet
+	$(BIN)/python benchmarks/table_search.py benchmarks/tables/digits.parquet benchmarks/tables/signs.parquet
+	$(BIN)/python benchmarks/live.py examples/digits.yaml
 
 clean:
 	rm -rf .venv runs mlflow.db mlartifacts
