@@ -53,7 +53,7 @@ def main() -> None:
         plain = [f"seed={seed}", f"network.weights={base}", "surrogate.enabled=false"]
         pairs.append((steered, _run(arguments, f"without-{seed}", plain)))
         print(f"seed {seed}: {pairs[-1]}", flush=True)
-    Console().print(as_table(pairs))
+    Console(width=max(110, Console().width)).print(as_table(pairs))
 
 
 def as_table(pairs: Sequence[tuple[Run, Run]]) -> Table:
