@@ -17,16 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from search.archive import Archive
 from search.choice import trained
 from search.front import Point, hypervolume, normalised
 from search.loading import load_config
 from search.run import Result, run_search
+from workers.complexity.csg import Interval
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,8 @@ def curve(result: Result) -> tuple[float, ...]:
 def _interval(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:+.4f}"
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return f"{np.mean(values):+.4f} ± {reach:.4f}"
+    found = Interval.of(values)
+    return f"{found.mean:+.4f} ± {found.high - found.mean:.4f}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -87,9 +87,9 @@ def compare(path: Path, arguments: argparse.Namespace) -> dict[str, dict[str, ob
             curves[name] = {h: [_curve(table, c.trained, arguments.cost, h) for c in courses] for h in (False, True)}
             probes[name] = [c.probes for c in courses]
             print(f"{path.stem}: {name} done", file=sys.stderr, flush=True)
-            for held in (False, True) if name == "random" else ():
+            if name == "random":
                 count = min(RANDOM_TRAININGS, len(table.rows) // RANDOM_SHARE)
-                targets[held] = _median([c[count - 1] for c in curves[name][held]])
+                targets = {held: _median([c[count - 1] for c in both]) for held, both in curves[name].items()}
     console = Console(width=max(110, Console().width))
     printed = Printed(
         title=f"{path.name}: {len(table.rows)} candidates, {arguments.seeds} seeds, cost {arguments.cost}"

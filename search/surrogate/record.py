@@ -47,10 +47,11 @@ class Record:
         Bad are forecasts that hardly rank the trainings, and those that rank them worse than the probes do, by more
         than the standard error of a rank correlation.
         """
-        if math.isnan(self.tau):
+        tau = self.tau
+        if math.isnan(tau):
             return
         chance = _standard_error(len(self.trainings[-ROLLING:]))
-        bad = self.tau < LEAST_TAU or self.tau_of_probes > self.tau + chance
+        bad = tau < LEAST_TAU or self.tau_of_probes > tau + chance
         self._strikes = self._strikes + 1 if bad else 0
 
     @property

@@ -46,8 +46,8 @@ class Surrogate:
         self._images, self._seed = images, seed
         self._probed: dict[str, Evaluation] = {}
         self._trained: dict[str, tuple[Candidate, float]] = {}
-        self._earlier: dict[str, tuple[Candidate, float]] = {}
-        """Of other runs: learnt from, but no part of this search's front."""
+        self._lessons: dict[str, tuple[Candidate, float]] = {}
+        """All that forecasts learn from: own trainings, and those of other runs, which are no part of the front."""
         self._taken: set[str] = set()
         self._foretold: dict[str, float] = {}
         self._probes: Predictor | None = None
@@ -67,7 +67,7 @@ class Surrogate:
             self._probed[genome.id] = evaluation
             self._forget()
         elif evaluation.request.stage == TRAIN and evaluation.request.repeat == 0 and genome.id in self._probed:
-            self._trained[genome.id] = (_candidate(self._probed[genome.id]), accuracy)
+            self._trained[genome.id] = self._lessons[genome.id] = (_candidate(self._probed[genome.id]), accuracy)
             if genome.id in self._foretold:
                 probe = 1.0 - probe_error(self._probed[genome.id])
                 self.record.add(Foretold(self._foretold[genome.id], probe, accuracy))
@@ -75,7 +75,8 @@ class Surrogate:
     def learn_from(self, earlier: Sequence[Lesson]) -> None:
         """Let trainings of other runs teach the forecasts as well; they are neither promoted nor on the front here."""
         for probe, training in earlier:
-            self._earlier[probe.request.genome.id] = (_candidate(probe), training.metrics["accuracy"])
+            lesson = (_candidate(probe), training.metrics["accuracy"])
+            self._lessons.setdefault(probe.request.genome.id, lesson)
 
     @property
     def ready(self) -> bool:
@@ -132,12 +133,12 @@ class Surrogate:
         return [found[i] for i in pick(foretell(found), costs(found), front, count)] if found else []
 
     def _refit(self) -> None:
-        learnt = {**self._earlier, **self._trained}
-        if len(learnt) < FEWEST or len(learnt) - self._learnt < max(1, self._learnt // REFIT):
+        count = len(self._lessons)
+        if count < FEWEST or count - self._learnt < max(1, self._learnt // REFIT):
             return
-        self._learnt = len(learnt)
-        candidates = [candidate for candidate, _ in learnt.values()]
-        accuracies = [accuracy for _, accuracy in learnt.values()]
+        self._learnt = count
+        candidates = [candidate for candidate, _ in self._lessons.values()]
+        accuracies = [accuracy for _, accuracy in self._lessons.values()]
         scores = np.array(accuracies)
         self._probes = Predictor(*self._inputs(candidates), scores, self._images)
         genomes = matrix(self._space, candidates, GENOME)

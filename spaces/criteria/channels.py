@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spaces.criteria.members import per_channel
 from spaces.groups import Group, Member
 from spaces.layout import Layout
 
@@ -18,11 +19,7 @@ SEPARATION_RIDGE = 1e-3
 
 def on_channels(values: Tensor, group: Group, member: Member) -> Tensor:
     """A layer's values ``[inputs, …]``, averaged over the inputs of each of the group's channels: ``[size, …]``."""
-    channels = torch.from_numpy(member.channels)
-    total = values.new_zeros(group.size, *values.shape[1:])
-    total.index_add_(0, channels, values[torch.from_numpy(member.positions)])
-    count = torch.bincount(channels, minlength=group.size).clamp(min=1)
-    return total / count.reshape(-1, *[1] * (values.dim() - 1))
+    return per_channel(values[torch.from_numpy(member.positions)], member, group.size)
 
 
 def sum_on_channels(values: Tensor, group: Group, member: Member, dim: int = 0) -> Tensor:

@@ -153,8 +153,7 @@ def _statistics(
         if kind in needs
     }
     if "conditional_variance" in needs:
-        readers = {m.layer for g in layout.groups for m in g.consumers() if m.layer in seen.sums}
-        found["conditional_variance"] = {name: variance(seen.sums[name]) for name in sorted(readers)}
+        found["conditional_variance"] = {name: variance(sums) for name, sums in seen.sums.items()}
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spaces.criteria.tap import evaluating
+from spaces.criteria.tap import evaluating, hooked
 from spaces.layout import Layout
 
 EPOCHS = 2
@@ -39,24 +39,20 @@ def train(
         m.layer: torch.from_numpy(layout.owners[m.layer, "in"]).to(device) for g in layout.groups for m in g.consumers()
     }
     handles = [network.get_submodule(n).register_forward_pre_hook(_gated(gates, o)) for n, o in sorted(owners.items())]
-    try:
-        with evaluating(network), torch.enable_grad():
-            for _ in range(EPOCHS):
-                mixing = torch.rand(len(labels), classes, generator=generator, dtype=torch.float64)
-                mixing[torch.arange(len(labels)), labels.cpu()] = 1
-                mixing /= mixing.sum(dim=1, keepdim=True)
-                for rows in torch.split(torch.arange(len(labels)), batch_size):
-                    mixed = mixing[rows].to(device, masks.dtype) @ masks
-                    gates[:] = [torch.cat([mixed, mixed.new_ones(len(rows), 1)], dim=1)]
-                    loss = F.cross_entropy(network(images[rows].to(device)), labels[rows].to(device))
-                    norms = [masks[:, a:b].sum(dim=0).norm() for a, b in pairwise(ends)]
-                    (gradient,) = torch.autograd.grad(loss + PENALTY * torch.stack(norms).sum(), [masks])
-                    with torch.no_grad():
-                        velocity.mul_(MOMENTUM).add_(gradient)
-                        masks.sub_(RATE * velocity)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(handles), evaluating(network), torch.enable_grad():
+        for _ in range(EPOCHS):
+            mixing = torch.rand(len(labels), classes, generator=generator, dtype=torch.float64)
+            mixing[torch.arange(len(labels)), labels.cpu()] = 1
+            mixing /= mixing.sum(dim=1, keepdim=True)
+            for rows in torch.split(torch.arange(len(labels)), batch_size):
+                mixed = mixing[rows].to(device, masks.dtype) @ masks
+                gates[:] = [torch.cat([mixed, mixed.new_ones(len(rows), 1)], dim=1)]
+                loss = F.cross_entropy(network(images[rows].to(device)), labels[rows].to(device))
+                norms = [masks[:, a:b].sum(dim=0).norm() for a, b in pairwise(ends)]
+                (gradient,) = torch.autograd.grad(loss + PENALTY * torch.stack(norms).sum(), [masks])
+                with torch.no_grad():
+                    velocity.mul_(MOMENTUM).add_(gradient)
+                    masks.sub_(RATE * velocity)
     done = masks.detach().to("cpu", torch.float64)
     return {g.name: done[:, a:b].clone() for g, (a, b) in zip(layout.groups, pairwise(ends), strict=True)}
 

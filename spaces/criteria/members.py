@@ -22,10 +22,11 @@ def filters(network: nn.Module, member: Member) -> Tensor:
 
 
 def per_channel(values: Tensor, member: Member, size: int) -> Tensor:
-    """Values of a member's positions, float64 ``[positions]``, averaged for each channel: float64 ``[size]``."""
+    """Values of a member's positions, ``[positions, …]``, averaged for each channel: ``[size, …]``."""
     channels = torch.from_numpy(member.channels)
-    total = torch.zeros(size, dtype=torch.float64).index_add_(0, channels, values)
-    return total / torch.bincount(channels, minlength=size).clamp(min=1)
+    total = values.new_zeros(size, *values.shape[1:]).index_add_(0, channels, values)
+    count = torch.bincount(channels, minlength=size).clamp(min=1)
+    return total / count.reshape(-1, *[1] * (values.dim() - 1))
 
 
 def level(scores: Sequence[Tensor]) -> Tensor:

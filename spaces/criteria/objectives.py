@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spaces.criteria.tap import check_rows
+from spaces.criteria.tap import channel_axis, check_rows, hooked, position_axes
 
 TEMPERATURE = 0.07
 """Of instance discrimination, as Wu et al. (CVPR 2018) have it."""
@@ -57,7 +57,7 @@ class Preview:
 
 def pool(x: Tensor, axis: int) -> Tensor:
     """Features ``[B, d]`` from a layer's input: positions averaged."""
-    others = [d for d in range(1, x.dim()) if d != axis % x.dim()]
+    others = position_axes(x, axis)
     return x.mean(dim=others) if others else x
 
 
@@ -86,15 +86,12 @@ def _last_call(network: nn.Module) -> Iterator[_Last]:
 
     def note(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            last.name, last.axis, last.x = name, 1 if isinstance(module, nn.Conv2d) else -1, args[0]
+            last.name, last.axis, last.x = name, channel_axis(module), args[0]
 
         return hook
 
     handles = [
         m.register_forward_pre_hook(note(n)) for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)
     ]
-    try:
+    with hooked(handles):
         yield last
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils.hooks import RemovableHandle
 
 from spaces.criteria.moments import Sums, measure, merge
 
@@ -87,7 +88,7 @@ class Tap:
 
     def __init__(self, name: str, module: nn.Module, batch: Batch, reads: bool, blocks: int = 1) -> None:
         self.name, self.module, self.blocks = name, module, blocks
-        self.axis = 1 if isinstance(module, nn.Conv2d) else -1
+        self.axis = channel_axis(module)
         self.sums: Sums | None = None
         self.calls: list[Call] = []
         self._batch, self._reads = batch, reads
@@ -111,6 +112,16 @@ class Tap:
             self.calls[-1].exits.append(get_gradient_edge(output))
 
 
+def channel_axis(module: nn.Module) -> int:
+    """Where the channels of a layer's input are."""
+    return 1 if isinstance(module, nn.Conv2d) else -1
+
+
+def position_axes(x: Tensor, axis: int) -> list[int]:
+    """All dimensions but images and channels."""
+    return [d for d in range(1, x.dim()) if d != axis % x.dim()]
+
+
 def check_rows(layer: str, x: Tensor, images: int) -> None:
     """Refuse inputs in which images and positions share a dimension."""
     if len(x) != images:
@@ -125,7 +136,7 @@ def slope(tap: Tap, gradients: Sequence[Tensor | None]) -> Tensor | None:
     total = None
     for call, gradient in zip(tap.calls, gradients, strict=True):
         if gradient is not None:
-            others = [d for d in range(1, gradient.dim()) if d != tap.axis % gradient.dim()]
+            others = position_axes(gradient, tap.axis)
             product = gradient * call.x
             one = product.sum(dim=others) if others else product
             total = one if total is None else total + one
@@ -138,6 +149,13 @@ def tapped(taps: Iterable[Tap]) -> Iterator[None]:
     handles = []
     for tap in taps:
         handles += [tap.module.register_forward_pre_hook(tap.before), tap.module.register_forward_hook(tap.after)]
+    with hooked(handles):
+        yield
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Hooks that are in place go with the block."""
     try:
         yield
     finally:
