@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spaces.agreement import applicable
 from spaces.blend import ranks
 from spaces.criteria.criterion import Criterion
 from spaces.criteria.evidence import Evidence, collect_evidence
@@ -53,11 +54,30 @@ def score_groups(
 
 
 def rank_tables(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Each row of each table as :func:`spaces.blend.ranks`: what :func:`spaces.blend.select` reads."""
+    """Each row of each table as :func:`spaces.blend.ranks`: what :func:`spaces.blend.select` reads.
+
+    A criterion that tells nothing of a group (see :func:`spaces.agreement.applicable`) is left out there: its ranks are
+    0.5 everywhere, and have no part in what a blend chooses.
+    """
     return {
-        name: np.array([ranks(row) for row in table], dtype=np.float64).reshape(table.shape)
+        name: np.where(applicable(table)[:, None], [ranks(row) for row in table], 0.5).reshape(table.shape)
         for name, table in scores.items()
     }
+
+
+def left_out(tables: Mapping[str, np.ndarray], criteria: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Per group, the criteria that :func:`rank_tables` left out; groups where all take part do not appear.
+
+    Args:
+        tables: ranks by group name, float ``[criteria, size]``; of one channel there is nothing to tell.
+        criteria: names, in the order of rows.
+    """
+    silent = {
+        group: tuple(name for name, row in zip(criteria, table, strict=True) if (row == 0.5).all())
+        for group, table in tables.items()
+        if table.shape[1] > 1
+    }
+    return {group: names for group, names in silent.items() if names}
 
 
 def _row(criterion: Criterion, group: Group, evidence: Evidence, generator: torch.Generator) -> np.ndarray:

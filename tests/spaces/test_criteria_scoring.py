@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spaces.blend import ranks
+from spaces.blend import keep_channels, ranks
 from spaces.criteria import BASIC, CRITERIA, Criterion, Evidence, rank_tables, resolve, score_groups
+from spaces.criteria.scoring import left_out
 from spaces.groups import Group, example_input
 from spaces.layout import Layout, make_layout
 from spaces.networks import NetworkSpec, build_network
@@ -151,6 +152,19 @@ def test_rank_tables_rank_each_row() -> None:
     assert tables["g"].tolist() == [[1, 0, 0.5], [0.5, 0.5, 0.5], [0.25, 0.25, 1]]
     raw = np.array([4.0, 4.0, -1.0, 7.0])
     assert np.array_equal(rank_tables({"g": raw[None]})["g"][0], ranks(raw))
+
+
+def test_a_criterion_whose_scores_barely_differ_is_left_out_of_that_group_alone() -> None:
+    rng = np.random.default_rng(0)
+    telling, faint = rng.uniform(0, 1, 20), 5 + 1e-4 * rng.uniform(0, 1, 20)
+    tables = rank_tables({"g": np.array([telling, faint]), "h": np.array([telling, telling]), "one": np.ones((2, 1))})
+    assert (tables["g"][1] == 0.5).all()
+    assert np.array_equal(tables["g"][0], ranks(telling))
+    assert np.array_equal(tables["h"], [ranks(telling)] * 2)
+    assert left_out(tables, ["telling", "faint"]) == {"g": ("faint",)}
+    for width in range(1, 21):
+        kept = keep_channels(tables["g"], [0.3, 0.7], width)
+        assert np.array_equal(kept, keep_channels(tables["g"][:1], [1.0], width))
 
 
 def test_names_resolve_in_order() -> None:
