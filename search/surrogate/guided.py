@@ -54,12 +54,16 @@ class Guided:
         self._seed = seed
         self._seen = Seen()
         self._queue: deque[Genome] = deque()
+        self._rest = 0
+        """Proposals until the next inner evolution: where it finds little that is new, another would find no more."""
 
     def ask(self, number: int) -> Genome:
         """A genome from the surrogate's inner evolution where there is one, else from the plain strategy."""
         if self._surrogate.ready and numpy_generator(self._seed, "screened", number).random() >= UNSCREENED:
-            if not self._queue:
+            if self._rest == 0:
                 self._queue.extend(self._surrogate.propose(self._picks, number))
+                self._rest = self._picks
+            self._rest -= 1
             while self._queue:
                 genome = self._queue.popleft()
                 if self._seen.is_new(genome):

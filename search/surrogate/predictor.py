@@ -45,8 +45,9 @@ class Forecast:
     """Trained accuracy as foretold, on the scale of :mod:`search.surrogate.scale`.
 
     Attributes:
-        mean, deviation: of the accuracy that a training will *show*, its measuring noise included: float ``[N]``.
-        model: deviation of the accuracy *behind* it alone.
+        mean: of the accuracy that a training will *show*: float ``[N]``.
+        deviation: of the same, its measuring noise included, and wide enough for the 90% interval that is made of it.
+        model: deviation of the accuracy *behind* it alone, in the mean square.
     """
 
     mean: np.ndarray
@@ -100,7 +101,10 @@ class Predictor:
             out = np.arange(len(z)) % FOLDS == fold
             others = _fit(few[~out], everything[~out], z[~out], noise[~out])
             mean[out], variance[out] = others(few[out], everything[out])
-        self._caution = _caution(np.abs(z - mean) / np.sqrt(variance + self._model.white + noise))
+        misses = np.abs(z - mean) / np.sqrt(variance + self._model.white + noise)
+        # Improvement is an average over what may be; a tail that one bad miss stretched would make it seek wild bets.
+        self._doubt = _spread(misses)
+        self._caution = max(self._doubt, _reach(misses))
         self.left_out = self._forecast(mean, variance)
         self.tau = _tau(self.left_out.mean, y)
 
@@ -111,21 +115,25 @@ class Predictor:
     def _forecast(self, mean: np.ndarray, variance: np.ndarray) -> Forecast:
         odds = self._shift + self._unit * mean
         shown = self._unit**2 * (variance + self._model.white) + sampling_variance(odds, self._images)
-        model = self._caution * self._unit * np.sqrt(variance)
-        return Forecast(odds, self._caution * np.sqrt(shown), model)
+        return Forecast(odds, self._caution * np.sqrt(shown), self._doubt * self._unit * np.sqrt(variance))
 
 
-def _caution(misses: np.ndarray) -> float:
-    """Factor on all deviations, from how many of them each left-out training was missed by: float ``[N]``.
+def _spread(misses: np.ndarray) -> float:
+    """Factor on deviations that makes the mean square of left-out misses (in deviations, float ``[N]``) about 1.
 
-    Fitted to a few dozen points a process is too sure of itself, and its misses have longer tails than a normal
-    distribution. So their mean square shall be 1, and 90% of them shall lie in the 90% interval as split conformal
-    prediction counts it (Lei et al., JASA 113, 2018, §2.2); of the two the greater factor.
+    Fitted to a few dozen points a process is too sure of itself.
+    """
+    return math.sqrt((PRIOR + float(np.square(misses).sum())) / (PRIOR + len(misses)))
+
+
+def _reach(misses: np.ndarray) -> float:
+    """Factor on deviations by which 90% of left-out misses lie in the 90% interval.
+
+    As split conformal prediction counts them (Lei et al., JASA 113, 2018, §2.2): misses have longer tails than a normal
+    distribution.
     """
     count = len(misses)
-    square = (PRIOR + np.square(misses).sum()) / (PRIOR + count)
-    reach = np.sort(misses)[min(math.ceil(0.9 * (count + 1)), count) - 1]
-    return float(max(math.sqrt(square), reach / NORMAL_90))
+    return float(np.sort(misses)[min(math.ceil(0.9 * (count + 1)), count) - 1] / NORMAL_90)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from search.surrogate.predictor import FEWEST, Predictor
+from search.surrogate.predictor import FEWEST, NORMAL_90, Predictor, _reach, _spread
 from search.surrogate.scale import accuracy_of, log_odds, sampling_variance
 
 IMAGES = 300
@@ -65,6 +66,13 @@ def test_ninety_percent_intervals_hold_about_ninety_percent() -> None:
         assert (forecast.model < forecast.deviation).all()
         held.append(np.mean((forecast.low <= accuracies[40:]) & (accuracies[40:] <= forecast.high)))
     assert 0.84 < np.mean(held) < 0.96
+
+
+@given(arrays(float, st.integers(5, 60), elements=st.floats(0, 50)))
+def test_the_two_factors_are_the_mean_square_and_the_reach_of_what_was_missed(misses: np.ndarray) -> None:
+    assert np.square(np.append(misses, np.ones(5)) / _spread(misses)).mean() == pytest.approx(1.0)
+    held = np.count_nonzero(misses <= _reach(misses) * NORMAL_90 * (1 + 1e-12))
+    assert held >= min(0.9 * (len(misses) + 1), len(misses))
 
 
 @settings(max_examples=15, deadline=None)

@@ -13,6 +13,7 @@ from tiny_space import evaluate, tiny_space
 
 from search.front import Point, hypervolume
 from search.plan import PlanSettings, SearchPlan
+from search.strategies import make_strategy
 from search.surrogate.guided import Guidance, Guided
 from search.surrogate.inner import evolve
 from search.surrogate.inputs import PROBED, Candidate, matrix
@@ -108,6 +109,22 @@ def test_some_proposals_are_unscreened() -> None:
     for number in range(100, 160):
         guided.tell(answer(Request(number, PROBE, guided.ask(number), "evolution")))
     assert 3 <= plain.asked <= 20
+
+
+def test_a_space_with_nothing_new_is_not_searched_again_at_every_proposal() -> None:
+    class Exhausted(Surrogate):
+        evolutions = 0
+        ready = True
+
+        def propose(self, count: int, number: int) -> list[Genome]:
+            self.evolutions += 1
+            return []
+
+    surrogate = Exhausted(SPACE, "params", BASE, 500, 0)
+    guided = Guided(make_strategy("random", SPACE, 8, "params", 0), surrogate, 0, picks=10)
+    for number in range(100):
+        guided.ask(number)
+    assert 1 <= surrogate.evolutions <= 10
 
 
 def taught(trainings: int) -> Surrogate:
