@@ -1,4 +1,4 @@
-"""The command line: `niwaki search`, `resume`, `inspect`, `complexity`, `report`, `export`, `sync`, `compare`.
+"""The command line: `niwaki search`, `resume`, `inspect`, `complexity`, `criteria`, `report`, `export`, `sync`, …
 
 Exit codes: 0 done, 1 failed, 2 bad input. Progress goes to stderr, results to stdout, ``--json`` for programs.
 """
@@ -158,6 +158,46 @@ def complexity(
     with _apart_from_results():
         found = measure(config.data, settings)
         page = write_complexity(found, out or Path(folder_name(data)))
+    if as_json:
+        _print_json({"report": str(page), **found.to_json()})
+        return
+    console = _stdout()
+    for part in render(found):
+        console.print(part)
+        console.print()
+    typer.echo(f"report: {page}")
+
+
+@app.command()
+def criteria(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="inception, a torchvision CNN or package.module:factory.")
+    ],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="digits, a torchvision set, a folder or a .parquet file.")
+    ],
+    set_: Set = None,
+    width: Annotated[float, typer.Option(help="Share of channels that stay where pruned sets are compared.")] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; default: criteria-MODEL-DATA here.")] = None,
+    as_json: Json = False,
+    quiet: Quietly = False,
+) -> None:
+    """How far pruning criteria agree about a network's channels, group by group. Trains the base network.
+
+    Writes criteria.html, criteria.json, PNG files and base.safetensors: with --set network.weights=FILE nothing is
+    trained.
+
+    Example: niwaki criteria resnet18 CIFAR10 --set base_training.epochs=5 --width 0.3
+    """
+    from search.criteria import compare_criteria, write_criteria
+    from search.criteria.gather import settings_for
+    from search.criteria.tables import render
+    from search.criteria.write import folder_name
+
+    config = settings_for(model, data, set_ or [])
+    with _apart_from_results():
+        found, weights = compare_criteria(config, width, _view(quiet).step)
+        page = write_criteria(found, weights, out or Path(folder_name(model, data)))
     if as_json:
         _print_json({"report": str(page), **found.to_json()})
         return

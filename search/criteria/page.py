@@ -1,0 +1,89 @@
+"""The report as one HTML file: style and pictures inlined, no script, no request to anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from search.complexity.page import _FIGURES, _POLICY, _figure, _section, _sentence, _table
+from search.criteria import sentences
+from search.criteria.report import CriteriaReport
+from search.criteria.tree import ALIKE
+from search.report import wording
+from search.report.markup import Markup, join, tag
+from search.report.style import style_sheet
+
+_TABLES = "td,th{overflow-wrap:anywhere}table{font-size:14px}"
+
+
+def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
+    """The whole page; ``plots`` as :func:`search.criteria.plots.draw_plots` gives them."""
+    title, m = sentences.title(report), report.measured
+    body = tag(
+        "body",
+        tag(
+            "header",
+            tag("p", join("Niwaki · criteria · ", tag("b", f"{wording.plain(m.network)} on {m.source}")), class_="run"),
+            tag("h1", title),
+            tag("p", _sentence(sentences.data_line(report)), class_="lead"),
+            tag("p", _sentence(sentences.method_line(report)), class_="quiet"),
+        ),
+        tag("main", _blocks(report, plots), _pruned(plots), _criteria(report), _groups(report, plots)),
+        tag("footer", "Written by niwaki criteria; all figures are in criteria.json beside this page."),
+    )
+    head = tag(
+        "head",
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        tag("title", f"{wording.plain(m.network)} on {wording.plain(m.source)}: {title}"),
+        tag("style", Markup(style_sheet() + _FIGURES + _TABLES)),
+    )
+    return join(Markup("<!doctype html>"), tag("html", head, body, lang="en"))
+
+
+def _blocks(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
+    items = [tag("li", _sentence(line)) for line in [*sentences.block_lines(report), sentences.kinds_line(report)]]
+    return _section(
+        "Which criteria rank alike",
+        tag("ul", *items, class_="list"),
+        _figure(
+            plots["agreement.png"],
+            "Rank correlation",
+            f"Above, criteria join where their mean rank correlation is ρ; what joins below the line (ρ of {ALIKE}) is "
+            "one block. Below, every pair.",
+        ),
+    )
+
+
+def _pruned(plots: Mapping[str, bytes]) -> Markup:
+    return _section(
+        "Which criteria prune alike",
+        _figure(
+            plots["pruned_sets.png"],
+            "Agreement of pruned sets",
+            "κ does not see the order among the channels that stay, which no pruning depends on. Same order as above.",
+        ),
+    )
+
+
+def _criteria(report: CriteriaReport) -> Markup:
+    return _section(
+        "Criterion by criterion", _table(_heads(sentences.CRITERIA_HEADS), sentences.criteria_rows(report), 3)
+    )
+
+
+def _groups(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
+    return _section(
+        "Group by group",
+        tag("p", _sentence(sentences.left_out_line(report))),
+        _figure(
+            plots["groups.png"],
+            "Agreement in every group",
+            "A criterion’s mean correlation with all others but random; grey where it was left out. Groups from input "
+            "to output.",
+        ),
+        _table(_heads(sentences.GROUP_HEADS), sentences.group_rows(report)),
+    )
+
+
+def _heads(names: tuple[str, ...]) -> list[str]:
+    return [name if name[0] in "ρκ" else f"{name[0].upper()}{name[1:]}" for name in names]
