@@ -155,12 +155,35 @@ class SpaceConfig(Section):
         "white_box, discriminant, csg_sensitivity (classes); compensation, self_supervised (no labels); or "
         "package.module:function of your own",
     )
+    blend: Literal["joint", "paper"] = Field(
+        "joint",
+        description="joint: blends evolve together with ratios and growth; paper: blends alone, at the uniform ratio "
+        "that the budget sets, with clustered criteria (He et al. 2021)",
+    )
+    criteria_clusters: int | None = Field(
+        None,
+        ge=2,
+        description="cluster the criteria of each blend by how alike they rank, and weigh one of each cluster; "
+        "default: every criterion has its weight, and 3 clusters with blend: paper",
+    )
     blend_by: Literal["network", "stage", "group"] = Field("stage", description="groups that share a blend")
     growth: int = Field(1, ge=0, le=3, description="most modules that growth may add to a stage")
     min_keep: float = Field(0.05, gt=0, le=1, description="least keep ratio of a group")
     min_width: float = Field(0.1, gt=0, le=1, description="least overall width factor")
     round_to: int = Field(1, ge=1, description="widths are multiples of this (8 suits most accelerators)")
     mutation: float = Field(0.1, gt=0, le=1, description="probability that a gene mutates")
+
+    @property
+    def clusters(self) -> int | None:
+        """Criteria clusters of each blend; ``None`` where criteria are not clustered."""
+        if self.criteria_clusters is None and self.blend == "paper":
+            return min(3, len(self.criteria))
+        return self.criteria_clusters
+
+    @property
+    def most_growth(self) -> int:
+        """Modules that may be added to a stage; none where blends alone are searched."""
+        return 0 if self.blend == "paper" else self.growth
 
 
 class BudgetConfig(Section):
@@ -321,17 +344,29 @@ class SearchConfig(Section):
             )
         if len(set(self.space.criteria)) != len(self.space.criteria):
             raise ValueError(f"space.criteria: {list(self.space.criteria)} names a criterion twice")
+        clusters = self.space.criteria_clusters
+        if clusters is not None and clusters > len(self.space.criteria):
+            raise ValueError(
+                f"space.criteria_clusters ({clusters}) cannot exceed the {len(self.space.criteria)} of space.criteria"
+            )
+        if self.space.blend == "paper" and self.budget == BudgetConfig():
+            raise ValueError(
+                "space.blend: paper prunes every group by the ratio that the budget sets, and there is none; set "
+                "budget.params, budget.macs or budget.bytes"
+            )
         if self.surrogate.warm_start and not self.steered:
             raise ValueError(
                 "surrogate.warm_start: there is no forecast to learn from earlier runs; leave it out, or set "
-                "surrogate.enabled=true and search.strategy=evolution"
+                "surrogate.enabled=true, search.strategy=evolution and space.blend=joint"
             )
         return self
 
     @property
     def steered(self) -> bool:
-        """Whether forecasts steer the search; strategies other than evolution stay plain."""
-        return self.surrogate.enabled and self.search.strategy == "evolution"
+        """Whether forecasts steer the search; strategies other than evolution stay plain, and so do blends alone: what
+        forecasts know best, a candidate's sizes, is the same for all of them.
+        """
+        return self.surrogate.enabled and self.search.strategy == "evolution" and self.space.blend == "joint"
 
     @property
     def folder(self) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from search.choice import Promising, choose
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
 from search.strategies import Strategy, make_strategy
@@ -135,8 +137,13 @@ class SearchPlan:
 
     def _starting_individuals(self) -> list[Genome]:
         """What a careful person would try first: uniform by L1, uniform by mean rank, the same as narrow as the
-        reference curve advises (:mod:`search.start`), and the sensitivity answer.
+        reference curve advises (:mod:`search.start`), and the sensitivity answer. Where blends alone are searched: each
+        criterion by itself and the mean rank, so that no blend ships that its own probe finds worse than a criterion.
         """
+        if not self.space.varies_ratios:
+            alone = np.eye(len(self.space.criteria)).tolist()
+            blends = [None, *map(tuple, alone)]
+            return list(dict.fromkeys(self.space.repair(self.space.uniform(1.0, blend)) for blend in blends))
         narrower = () if self.guidance is None else self.guidance.widths
         mean_rank = [self.space.repair(self.space.uniform(width)) for width in (1.0, *narrower)]
         seeds = [uniform_control(self.space, self.space.budget), *mean_rank]

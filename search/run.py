@@ -27,7 +27,7 @@ from search.surrogate.guided import Guidance, picks_for
 from search.surrogate.warm import earlier_lessons, keep_earlier, read_earlier
 from search.view import Course, Quiet, View
 from search.window import default_window
-from spaces.foundation import Foundation
+from spaces.foundation import Foundation, condensed
 from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import Evaluation
@@ -160,7 +160,8 @@ def _prepare(run: Drive) -> tuple[Foundation, float]:
     trunks = dict(zip(growths, run.cluster.map(growths), strict=True))
     if run.record.base_seconds == 0:
         run.note(base_seconds=time.time() - started)
-    return Foundation(run.preflight.space, trunks), accuracy
+    space, clusters = run.preflight.space, run.config.space.clusters
+    return Foundation(space if clusters is None else condensed(space, trunks, clusters), trunks), accuracy
 
 
 def _adopt_weights(run: Drive) -> None:

@@ -22,6 +22,7 @@ def make_space(config: SearchConfig, layouts: dict[Growth, Layout]) -> Space:
         min_width=config.space.min_width,
         round_to=config.space.round_to,
         mutation=config.space.mutation,
+        varies_ratios=config.space.blend == "joint",
     )
 
 

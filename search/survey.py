@@ -223,7 +223,7 @@ def _check_outputs(network: nn.Module, spec: NetworkSpec, pixels: Tensor) -> Non
 
 
 def _growths(config: SearchConfig, network: nn.Module) -> tuple[Growth, ...]:
-    vectors = growths(network, config.space.growth)
+    vectors = growths(network, config.space.most_growth)
     if len(vectors) > MOST_GROWTHS:
         raise ValueError(
             f"space.growth: {config.space.growth} makes {len(vectors)} growths of this network, at most {MOST_GROWTHS} "

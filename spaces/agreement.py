@@ -7,6 +7,7 @@ words and a pruned set for the most important features.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -81,6 +82,21 @@ def expected_jaccard(size: int, count: int) -> float:
         math.comb(count, common) * math.comb(size - count, count - common) / ways * common / (2 * count - common)
         for common in range(max(0, 2 * count - size), count + 1)
     )
+
+
+def mean_agreement(tables: Iterable[np.ndarray]) -> np.ndarray:
+    """Mean over groups, each counted once, of what :func:`spearman` or :func:`jaccard` gives for them.
+
+    Args:
+        tables: float ``[J, J]``, at least one.
+
+    Returns:
+        float64 ``[J, J]``: of every pair over the groups where both take part; NaN where there is none.
+    """
+    stack = np.array(list(tables))
+    there = np.isfinite(stack)
+    counts = there.sum(axis=0)
+    return np.asarray(np.where(counts > 0, np.where(there, stack, 0).sum(axis=0) / np.maximum(counts, 1), np.nan))
 
 
 def applicable(scores: np.ndarray) -> np.ndarray:

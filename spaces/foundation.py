@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from torch import nn
 
 from spaces.blend import select
+from spaces.condense import cluster_criteria
 from spaces.genome import Genome
 from spaces.growth import Growth
 from spaces.layout import Layout
@@ -69,6 +70,19 @@ class Foundation:
         """The candidate: a compact network that inherits the weights of what it keeps."""
         trunk, kept = self.trunk(genome), self.kept(genome)
         return Candidate(genome, trunk.plan.compact(kept), kept)
+
+
+def condensed(space: Space, trunks: Mapping[Growth, Trunk], count: int) -> Space:
+    """``space``, in which a blend weighs one criterion of each of ``count`` clusters of alike ones.
+
+    Criteria are clustered for each cluster of groups by itself (:func:`spaces.condense.cluster_criteria`).
+    """
+    tables: dict[str, np.ndarray] = {}
+    for growth in sorted(trunks):
+        for name, table in trunks[growth].ranks.items():
+            tables.setdefault(name, table)
+    rows = [[tables[name] for name in space.groups if space.clusters[name] == row] for row in range(space.blends)]
+    return replace(space, kinds=tuple(cluster_criteria(row, count) for row in rows))
 
 
 def clusters_of(layouts: Mapping[Growth, Layout], by: str) -> dict[str, int]:

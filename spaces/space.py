@@ -16,10 +16,12 @@ from typing import Literal
 import numpy as np
 
 from spaces.budget import Budget
+from spaces.calibration import STEP, draw, step, strongest
 from spaces.genome import DIGITS, Genome
 from spaces.layout import Cost, Layout
 
 Growth = tuple[int, ...]
+Blend = tuple[tuple[float, ...], ...]
 
 
 class InfeasibleBudget(ValueError):
@@ -49,6 +51,10 @@ class Space:
         min_width: least overall width factor, in (0, 1].
         round_to: widths are multiples of this, or the whole group.
         mutation: probability that a gene mutates.
+        kinds: per cluster of groups, the criteria cluster of each criterion, of which a blend weighs but one (see
+            :mod:`spaces.condense`); empty where every criterion has a weight of its own.
+        varies_ratios: whether growth, width and keep ratios are searched; else they are uniform and as wide as the
+            budget lets them, and blends alone are.
     """
 
     layouts: Mapping[Growth, Layout]
@@ -59,6 +65,8 @@ class Space:
     min_width: float = 0.1
     round_to: int = 1
     mutation: float = 0.1
+    kinds: tuple[tuple[int, ...], ...] = ()
+    varies_ratios: bool = True
 
     @property
     def ungrown(self) -> Layout:
@@ -106,6 +114,8 @@ class Space:
             "budget": self.budget.limits(),
             "bounds": [self.min_keep, self.min_width, self.round_to, self.mutation],
         }
+        if self.kinds or not self.varies_ratios:
+            content["blending"] = [self.kinds, self.varies_ratios]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def layout(self, genome: Genome) -> Layout:
@@ -142,29 +152,47 @@ class Space:
 
     def sample(self, rng: np.random.Generator) -> Genome:
         """A genome within budget: widths spread evenly over orders of magnitude, blends uniform on the simplex."""
+        if not self.varies_ratios:
+            return self.repair(replace(self.uniform(1.0), blend=self._drawn_blend(rng)))
         growth = tuple(int(rng.integers(0, m + 1)) for m in self.max_growth)
         width = float(np.exp(rng.uniform(np.log(self.min_width), 0.0)))
         keep = rng.uniform(self.min_keep, 1.0, len(self.groups))
-        blend = rng.dirichlet(np.ones(len(self.criteria)), self.blends)
-        return self.repair(Genome(growth, width, tuple(keep), tuple(map(tuple, blend))))
+        return self.repair(Genome(growth, width, tuple(keep), self._drawn_blend(rng)))
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
         """A changed copy: steps on ratios and blends, a module more or less, a scaled width; at least one gene."""
+        if not self.varies_ratios:
+            return self.repair(replace(genome, blend=self._stepped_blend(genome, rng)))
         count = len(self.groups)
         hit = rng.random(count) < self.mutation
         hit[rng.integers(count)] = True
         keep = np.asarray(genome.keep) * np.where(hit, np.exp(rng.normal(0.0, 0.4, count)), 1.0)
         # A step across a bound is turned back, or genes at their bound would mostly stay as they are.
         keep = np.where(keep > 1.0, 1.0 / keep, np.where(keep < self.min_keep, self.min_keep**2 / keep, keep))
-        blend = np.asarray(genome.blend)
-        for row in np.flatnonzero(rng.random(self.blends) < max(self.mutation, 1 / max(self.blends, 1))):
-            blend[row] = np.abs(blend[row] + rng.normal(0.0, 0.3, len(self.criteria)))
+        blend = self._stepped_blend(genome, rng)
         growth = list(genome.growth)
         if growth and rng.random() < self.mutation:
             stage = int(rng.integers(len(growth)))
             growth[stage] = int(np.clip(growth[stage] + rng.choice((-1, 1)), 0, self.max_growth[stage]))
         width = genome.width * (float(np.exp(rng.normal(0.0, 0.3))) if rng.random() < 0.3 else 1.0)
-        return self.repair(Genome(tuple(growth), width, tuple(keep), tuple(map(tuple, blend))))
+        return self.repair(Genome(tuple(growth), width, tuple(keep), blend))
+
+    def _drawn_blend(self, rng: np.random.Generator) -> Blend:
+        if not self.kinds:
+            return tuple(map(tuple, rng.dirichlet(np.ones(len(self.criteria)), self.blends)))
+        return tuple(tuple(draw(kinds, rng)) for kinds in self.kinds)
+
+    def _stepped_blend(self, genome: Genome, rng: np.random.Generator) -> Blend:
+        blend = np.asarray(genome.blend)
+        hit = rng.random(self.blends) < max(self.mutation, 1 / max(self.blends, 1))
+        if not self.varies_ratios and self.blends:
+            hit[rng.integers(self.blends)] = True
+        for row in np.flatnonzero(hit):
+            if self.kinds:
+                blend[row] = step(self.kinds[row], blend[row], rng)
+            else:
+                blend[row] = np.abs(blend[row] + rng.normal(0.0, STEP, len(self.criteria)))
+        return tuple(map(tuple, blend))
 
     def crossover(self, mother: Genome, father: Genome, rng: np.random.Generator) -> Genome:
         """A child that takes each group's ratio, each cluster's blend, the growth and the width from either parent."""
@@ -182,6 +210,8 @@ class Space:
         keep = np.clip(genome.keep, self.min_keep, 1.0)
         blend = np.clip(np.asarray(genome.blend, dtype=float).reshape(self.blends, len(self.criteria)), 0.0, None)
         width = float(np.clip(genome.width, self.min_width, 1.0))
+        if self.kinds:
+            blend = np.array([strongest(kinds, row) for kinds, row in zip(self.kinds, blend, strict=True)])
         return Genome(growth, width, tuple(keep), tuple(map(_shares, blend)))
 
     def repair(self, genome: Genome) -> Genome:
@@ -235,10 +265,12 @@ class Space:
         return f"budget: {'; '.join(parts)}; raise it, or lower space.min_keep or space.min_width"
 
     def dimensions(self) -> tuple[Dimension, ...]:
-        """All genes as boxes, in the order of :meth:`to_vector`."""
-        found = [Dimension(f"growth.{i}", "integer", 0, m) for i, m in enumerate(self.max_growth)]
-        found.append(Dimension("width", "real", self.min_width, 1.0))
-        found += [Dimension(f"keep.{name}", "real", self.min_keep, 1.0) for name in self.groups]
+        """All genes that are searched as boxes, in the order of :meth:`to_vector`."""
+        found: list[Dimension] = []
+        if self.varies_ratios:
+            found += [Dimension(f"growth.{i}", "integer", 0, m) for i, m in enumerate(self.max_growth)]
+            found.append(Dimension("width", "real", self.min_width, 1.0))
+            found += [Dimension(f"keep.{name}", "real", self.min_keep, 1.0) for name in self.groups]
         found += [
             Dimension(f"blend.{cluster}.{criterion}", "real", 0.0, 1.0)
             for cluster in range(self.blends)
@@ -248,15 +280,19 @@ class Space:
 
     def to_vector(self, genome: Genome) -> np.ndarray:
         """Genes as float64 ``[len(dimensions())]``."""
-        return np.array([*genome.growth, genome.width, *genome.keep, *(w for row in genome.blend for w in row)])
+        ratios = [*genome.growth, genome.width, *genome.keep] if self.varies_ratios else []
+        return np.array([*ratios, *(w for row in genome.blend for w in row)], dtype=float)
 
     def from_vector(self, values: np.ndarray) -> Genome:
         """The genome within budget that a vector of genes stands for: clipped, normalised and repaired."""
-        stages, groups, width = len(self.max_growth), len(self.groups), len(self.criteria)
+        blend = np.reshape(values[len(values) - self.blends * len(self.criteria) :], (self.blends, len(self.criteria)))
+        rows = tuple(map(tuple, blend))
+        if not self.varies_ratios:
+            return self.repair(replace(self.uniform(1.0), blend=rows))
+        stages, groups = len(self.max_growth), len(self.groups)
         growth = tuple(round(float(v)) for v in values[:stages])
-        rest = values[stages + 1 :]
-        blend = np.reshape(rest[groups:], (self.blends, width))
-        return self.repair(Genome(growth, float(values[stages]), tuple(rest[:groups]), tuple(map(tuple, blend))))
+        keep = values[stages + 1 : stages + 1 + groups]
+        return self.repair(Genome(growth, float(values[stages]), tuple(keep), rows))
 
 
 def _shares(weights: np.ndarray) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -42,9 +43,12 @@ def layouts() -> dict[Growth, Layout]:
     return {growth: trunk.layout for growth, trunk in trunks().items()}
 
 
-def space_with(budget: Budget | None = None, by: str = "stage", **bounds: float) -> Space:
-    """A space over :func:`trunks`."""
-    return Space(layouts(), CRITERIA, clusters_of(layouts(), by), budget or Budget(), **bounds)  # type: ignore[arg-type]
+def space_with(
+    budget: Budget | None = None, by: str = "stage", kinds: tuple[int, ...] | None = None, **bounds: float
+) -> Space:
+    """A space over :func:`trunks`; all blends have the same ``kinds``."""
+    space = Space(layouts(), CRITERIA, clusters_of(layouts(), by), budget or Budget(), **bounds)  # type: ignore[arg-type]
+    return space if kinds is None else replace(space, kinds=(kinds,) * space.blends)
 
 
 def foundation_with(**settings: object) -> Foundation:
@@ -63,6 +67,7 @@ SPACES = st.builds(
     space_with,
     BUDGETS,
     st.sampled_from(["network", "stage", "group"]),
+    st.sampled_from([None, (0, 1, 0), (0, 0, 0), (0, -1, 1), (-1, -1, -1)]),
     min_keep=st.sampled_from([0.05, 0.12345, 0.5]),
     min_width=st.sampled_from([0.1, 0.33333]),
     round_to=st.sampled_from([1, 2, 3, 4, 8]),

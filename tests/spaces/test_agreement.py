@@ -10,7 +10,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom, spearmanr
 
-from spaces.agreement import LEAST_TOLD_APART, NOTICEABLE, applicable, expected_jaccard, jaccard, spearman
+from spaces.agreement import (
+    LEAST_TOLD_APART,
+    NOTICEABLE,
+    applicable,
+    expected_jaccard,
+    jaccard,
+    mean_agreement,
+    spearman,
+)
 from spaces.blend import keep_channels, ranks
 
 TABLES = st.integers(2, 12).flatmap(
@@ -92,6 +100,14 @@ def test_random_sets_are_at_zero_on_average() -> None:
 @pytest.mark.parametrize("width", [0, 6])
 def test_where_every_set_is_the_same_nothing_can_be_said(width: int) -> None:
     assert np.isnan(jaccard(np.array([ranks(np.arange(6.0)), ranks(-np.arange(6.0))]), width)).all()
+
+
+def test_a_pair_is_averaged_over_the_groups_where_both_take_part() -> None:
+    first = np.array([[1, 0.2, np.nan], [0.2, 1, np.nan], [np.nan] * 3])
+    second = np.array([[1, 0.6, np.nan], [0.6, 1, np.nan], [np.nan, np.nan, 1]])
+    found = mean_agreement([first, second])
+    expected = np.array([[1, 0.4, np.nan], [0.4, 1, np.nan], [np.nan, np.nan, 1]])
+    np.testing.assert_allclose(found, expected)
 
 
 POSITIVE = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=30)
