@@ -26,6 +26,9 @@ from workers.prepare import base_network, load_base, prepare_trunk, train_base
 from workers.probe import ProbeSettings
 from workers.train import TrainSettings
 
+SCORES = ".scores"
+"""Folder beside the runs, which share it: criteria scores by content."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -87,7 +90,8 @@ def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth,
     def run(growth: Growth) -> Trunk:
         base = _base(settings, tensors)
         batch = settings.probe.batch_size
-        return prepare_trunk(base, growth, layouts[growth], settings.criteria, scoring, batch, settings.seed)
+        scores = settings.folder.parent / SCORES
+        return prepare_trunk(base, growth, layouts[growth], settings.criteria, scoring, batch, settings.seed, scores)
 
     return run
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,6 +19,7 @@ from spaces.layout import Layout, make_layout
 from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import seed_for, torch_generator
 from workers.batches import Tensors, TensorSplits, place
+from workers.score_cache import cached_scores, content_key
 from workers.tensors import load_weights, save_tensors
 from workers.train import TrainSettings, train
 
@@ -65,10 +67,12 @@ def prepare_trunk(
     scoring: Tensors,
     batch_size: int,
     seed: int,
+    cache: Path,
 ) -> Trunk:
     """Grow and score: everything that candidates of this growth share.
 
     Args:
+        cache: folder of scores that were measured before, see :mod:`workers.score_cache`.
         base: trained, on the device of ``scoring``.
         layout: of this growth, as the run's first check found it: traced once, the same in every process.
         scoring: the training images that data-driven criteria see.
@@ -79,7 +83,11 @@ def prepare_trunk(
     def generator_for(criterion: str, group: str) -> torch.Generator:
         return torch_generator(seed, "criterion", criterion, group)
 
-    scores = score_groups(network, layout, resolve(criteria), images, labels, batch_size, generator_for)
+    def score() -> dict[str, np.ndarray]:
+        return score_groups(network, layout, resolve(criteria), images, labels, batch_size, generator_for)
+
+    key = content_key(network, layout, criteria, scoring, batch_size, seed)
+    scores = cached_scores(cache, key, layout, criteria, score)
     return Trunk(network.cpu(), layout, rank_tables(scores))
 
 
