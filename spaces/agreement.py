@@ -14,7 +14,7 @@ import numpy as np
 
 from spaces.blend import keep_channels
 
-NOTICEABLE = 0.01
+NOTICEABLE = 1e-3
 """Two channels are told apart where their scores differ by more than this share of the larger one."""
 LEAST_TOLD_APART = 0.1
 """A criterion that tells apart a smaller share of all pairs of channels says nothing about the group."""

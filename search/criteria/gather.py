@@ -60,7 +60,7 @@ def compare_criteria(config: SearchConfig, width: float, step: Callable[[str], N
         raise ConfigError("space.criteria: one criterion has none to agree with; name two or more, or leave it out")
     preflight = check(config)
     with tempfile.TemporaryDirectory(prefix="niwaki-criteria-") as folder, torch_threads(config.cluster.threads):
-        settings = run_settings(preflight, RunFolder(Path(folder)))
+        settings = run_settings(preflight, RunFolder(Path(folder) / "run"))
         accuracy, trunk = _score(preflight, settings, step)
         weights = settings.base_weights.read_bytes()
     return _report(preflight, trunk, accuracy, width), weights

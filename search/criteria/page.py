@@ -41,10 +41,10 @@ def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
 
 
 def _blocks(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
-    items = [tag("li", _sentence(line)) for line in [*sentences.block_lines(report), sentences.kinds_line(report)]]
+    items = [tag("p", _sentence(line(report))) for line in (sentences.blocks_line, sentences.kinds_line)]
     return _section(
         "Which criteria rank alike",
-        tag("ul", *items, class_="list"),
+        *items,
         _figure(
             plots["agreement.png"],
             "Rank correlation",
@@ -81,7 +81,7 @@ def _groups(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
             "A criterion’s mean correlation with all others but random; grey where it was left out. Groups from input "
             "to output.",
         ),
-        _table(_heads(sentences.GROUP_HEADS), sentences.group_rows(report)),
+        _table(_heads(sentences.GROUP_HEADS), sentences.group_rows(report), text_last=True),
     )
 
 

@@ -25,6 +25,7 @@ NAMED_GROUPS = 60
 """With more groups the picture of groups does not name them."""
 _CELL = 0.37  # inches, for a number of two digits
 _LONGEST_NAME = 24
+_LONGEST_GROUP = 32
 _LOOKS_COLOURS = {"weights": LIGHT["chosen"], "data": LIGHT["ink"], "nothing": LIGHT["faint"]}
 _SHADES = [LIGHT["chosen"], "#f5c9a4", "white", LIGHT["validation"], LIGHT["test"], "#00294a"]
 _COLOURS = LinearSegmentedColormap.from_list(
@@ -59,7 +60,8 @@ def _tree(report: CriteriaReport, axes: Axes) -> None:
         drawn = dendrogram(report.tree.joins, no_plot=True)
         for across, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
             axes.plot((np.array(across) - 5) / 10, up, color=LIGHT["quiet"], lw=1.2, solid_joinstyle="miter")
-    axes.axhline(1 - ALIKE, color=LIGHT["rule"], lw=1, zorder=0)
+    axes.axhline(1 - ALIKE, color=LIGHT["faint"], lw=1, ls=(0, (4, 3)), zorder=0)
+    axes.annotate(f"ρ = {ALIKE}", (1, 1 - ALIKE), (4, 0), ("axes fraction", "data"), "offset points", va="center")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("1 − ρ")
     axes.tick_params(axis="x", labelbottom=False)
@@ -81,11 +83,12 @@ def _groups(report: CriteriaReport) -> Figure:
     count = len(report.groups)
     figure = Figure(figsize=(min(10.0, max(5.0, 3.4 + 0.24 * count)), 0.24 * len(order) + 2.6), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(table, cmap=_COLOURS, vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
+    top = max(0.3, np.nanmax(np.abs(table), initial=0.0))
+    image = axes.imshow(table, cmap=_COLOURS, vmin=-top, vmax=top, interpolation="nearest", aspect="auto")
     _bar(figure, image, axes, "mean ρ with the others")
     _name_rows(report, axes)
     if count <= NAMED_GROUPS:
-        names = [_short(f"{group.name} ({group.size})") for group in report.groups]
+        names = [_short(f"{group.name} ({group.size})", _LONGEST_GROUP) for group in report.groups]
         size = 8 if count <= 40 else 6
         axes.set_xticks(range(count), names, rotation=90, fontsize=size)
     else:
@@ -152,6 +155,6 @@ def _hundredths(value: float) -> str:
     return wording.signed(value, 2).lstrip("+").replace("0.", ".")
 
 
-def _short(text: str) -> str:
+def _short(text: str, longest: int = _LONGEST_NAME) -> str:
     plain = wording.plain(text)
-    return plain if len(plain) <= _LONGEST_NAME else "…" + plain[1 - _LONGEST_NAME :]
+    return plain if len(plain) <= longest else "…" + plain[1 - longest :]

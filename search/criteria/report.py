@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from search.criteria.tree import ALIKE, Tree, grow_tree
+from spaces.agreement import mean_agreement
 
 YARDSTICK = "random"
 """This criterion is drawn and not judged: what others have in common with it is chance."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class GroupAgreement:
 
 @dataclass(frozen=True)
 class CriteriaReport:
-    """All results; see `docs` of the command for their reading.
+    """All results.
 
     Attributes:
         criteria: names, in the order of rows of all matrices.
@@ -86,12 +87,12 @@ class CriteriaReport:
     @cached_property
     def spearman(self) -> np.ndarray:
         """Mean over the groups where both criteria take part, NaN where there is none, float64 ``[J, J]``."""
-        return mean_over(group.spearman for group in self.groups)
+        return mean_agreement(group.spearman for group in self.groups)
 
     @cached_property
     def jaccard(self) -> np.ndarray:
         """As :attr:`spearman`, of the pruned sets."""
-        return mean_over(group.jaccard for group in self.groups)
+        return mean_agreement(group.jaccard for group in self.groups)
 
     @cached_property
     def tree(self) -> Tree:
@@ -113,6 +114,16 @@ class CriteriaReport:
             if math.isfinite(agreement[i, j])
         ]
         return sorted(found, key=lambda pair: -pair.agreement)
+
+    @cached_property
+    def twins(self) -> frozenset[Pair]:
+        """Pairs of the same order in every group, up to rounding; one of the two could be left away."""
+        return frozenset(pair for pair in self.pairs(self.spearman) if pair.agreement > 1 - _ROUNDING)
+
+    def telling(self, pairs: list[Pair]) -> list[Pair]:
+        """Those of ``pairs``, of one group or of all, that are not twins: what is known once need not be said again."""
+        twins = {(pair.first, pair.second) for pair in self.twins}
+        return [pair for pair in pairs if (pair.first, pair.second) not in twins]
 
     def mean(self, agreement: np.ndarray) -> float:
         """Over all pairs of judged criteria; NaN where there is none."""
@@ -169,14 +180,6 @@ class CriteriaReport:
                 for g in self.groups
             ],
         }
-
-
-def mean_over(tables: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean of equally large arrays without their NaN; NaN where all are."""
-    stack = np.array(list(tables))
-    there = np.isfinite(stack)
-    counts = there.sum(axis=0)
-    return np.asarray(np.where(counts > 0, np.where(there, stack, 0).sum(axis=0) / np.maximum(counts, 1), np.nan))
 
 
 def _mean(values: list[float]) -> float:

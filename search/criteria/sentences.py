@@ -23,7 +23,8 @@ def title(report: CriteriaReport) -> str:
     if not pairs:
         return "No two criteria tell the channels of any group apart"
     text = f"Criteria agree by {_figure(report.mean(report.spearman))}"
-    return text if len(pairs) == 1 else f"{text}: {_named(pairs[0])} most, {_named(pairs[-1])} least"
+    apart = report.telling(pairs)
+    return f"{text}: {_named(apart[0])} most, {_named(apart[-1])} least" if len(apart) > 1 else text
 
 
 def data_line(report: CriteriaReport) -> str:
@@ -33,27 +34,31 @@ def data_line(report: CriteriaReport) -> str:
     if m.weights is not None:
         origin = f"with the weights in {wording.plain(Path(m.weights).name)}"
     return (
-        f"{wording.plain(m.network)} on {wording.plain(m.source)}, {origin}: {wording.percent(m.accuracy)} of the "
-        f"validation images; {wording.plural(len(report.groups), 'group')}; criteria of data see {m.scoring:,} of "
-        f"{m.training:,} training images; seed {m.seed}"
+        f"base network {wording.plain(m.network)} on {wording.plain(m.source)}, {origin}: "
+        f"{wording.percent(m.accuracy)} of the validation images; {wording.plural(len(report.groups), 'group')}; "
+        f"criteria of data see {m.scoring:,} of {m.training:,} training images; seed {m.seed}"
     )
 
 
 def method_line(report: CriteriaReport) -> str:
     """How agreement is measured."""
     return (
-        "ρ: Spearman's rank correlation of two criteria's scores of a group's channels. κ: intersection over union of "
-        f"the channels that each would prune where {wording.percent(report.measured.width, 0)} stay, corrected for "
-        "chance: 1 for the same set, 0 for random ones. Both are means over groups, each group counted once"
+        "rank correlation ρ: Spearman's, of two criteria's scores of a group's channels; agreement κ of pruned sets: "
+        "intersection over union of the channels that each would prune where "
+        f"{wording.percent(report.measured.width, 0)} stay, corrected for chance: 1 for the same set, 0 for random "
+        "ones; means over groups, each counted once"
     )
 
 
-def block_lines(report: CriteriaReport) -> list[str]:
+def blocks_line(report: CriteriaReport) -> str:
     """Which criteria stand together."""
     blocks = report.blocks()
     if not blocks:
-        return [f"no criteria correlate by {ALIKE} and more"]
-    return [f"one block (ρ of {ALIKE} and more): {wording.listed(names, len(names))}" for names in blocks]
+        return f"no criteria form a block (ρ of {ALIKE} and more)"
+    parts = "; ".join(wording.listed([wording.plain(name) for name in names], len(names)) for names in blocks)
+    twins = [_named(pair) for pair in report.pairs(report.spearman) if pair in report.twins]
+    same = f"; in every group the same order: {wording.listed(twins, len(twins))}" if twins else ""
+    return f"{wording.plural(len(blocks), 'block')} (ρ of {ALIKE} and more): {parts}{same}"
 
 
 def kinds_line(report: CriteriaReport) -> str:
@@ -96,7 +101,7 @@ def group_rows(report: CriteriaReport) -> list[tuple[str, ...]]:
     """One row a group, from input to output; see :data:`GROUP_HEADS`."""
     rows: list[tuple[str, ...]] = []
     for g in report.groups:
-        pairs = report.pairs(g.spearman)
+        pairs = report.telling(report.pairs(g.spearman))
         ends = (_told(pairs[0]), _told(pairs[-1])) if pairs else (wording.UNKNOWN, wording.UNKNOWN)
         figures = (_figure(report.mean(g.spearman)), _figure(report.mean(g.jaccard)))
         silent = wording.listed([wording.plain(name) for name in g.left_out])

@@ -19,9 +19,8 @@ def render(report: CriteriaReport) -> Iterator[RenderableType]:
     """Parts from top to bottom, to be printed with a line between."""
     yield Text(sentences.title(report), style="bold")
     yield Text("\n".join([sentences.data_line(report), sentences.method_line(report)]))
-    yield Text(
-        "\n".join([*sentences.block_lines(report), sentences.kinds_line(report), sentences.left_out_line(report)])
-    )
+    findings = (sentences.blocks_line, sentences.kinds_line, sentences.left_out_line)
+    yield Text("\n".join(line(report) for line in findings))
     yield _table(sentences.CRITERIA_HEADS, sentences.criteria_rows(report), right={3, 4, 5, 6})
     rows = sentences.group_rows(report)
     groups = _table(sentences.GROUP_HEADS, rows[:SHOWN_GROUPS], right={1, 2, 3})
