@@ -152,8 +152,8 @@ class SpaceConfig(Section):
         min_length=1,
         description="criteria to blend, of l1, l2, bn_scale, fpgm, lamp, random (weights alone); taylor, fisher, "
         "gate_fisher, cpli, ucp_se (gradients); activation_mean, activation_variance, apoz, hrank (activations); "
-        "white_box, discriminant, csg_sensitivity (classes); compensation, self_supervised (no labels); or "
-        "package.module:function of your own",
+        "white_box, discriminant, csg_sensitivity (classes); compensation, self_supervised, reconstruction (no "
+        "labels); or package.module:function of your own",
     )
     blend: Literal["joint", "paper"] = Field(
         "joint",

@@ -22,6 +22,7 @@ from spaces.criteria import (
     l2,
     lamp,
     random,
+    reconstruction,
     self_supervised,
     taylor,
     ucp_se,
@@ -67,6 +68,7 @@ CRITERIA: dict[str, Criterion] = {
     "discriminant": Criterion("discriminant", discriminant.score, frozenset({"utility"})),
     "compensation": Criterion("compensation", compensation.score, frozenset({"conditional_variance"})),
     "self_supervised": Criterion("self_supervised", self_supervised.score, frozenset({"self_supervised"})),
+    "reconstruction": Criterion("reconstruction", reconstruction.score, frozenset({"reconstruction"})),
     "csg_sensitivity": Criterion("csg_sensitivity", csg_sensitivity.score, frozenset({"class_separation"})),
 }
 

@@ -48,6 +48,7 @@ class Evidence:
         slopes: ``[images, group.size]``: ``d loss_n / d gate_c``, signed.
         gate_fisher: mean over images of ``(d loss_n / d gate_c)²``.
         self_supervised: as ``taylor``, for the loss of telling each image from all others by the last features.
+        reconstruction: as ``taylor``, for the loss of a picture that is decoded linearly from the last features.
         utility: the last features' discriminant utility as it arrives at the channel (see ``trace.py``).
         weight_fisher: by layer, shaped as its weight: mean over images of ``(∂loss_n/∂w)²``.
         edge_fisher: by layer, ``[outputs, input channels]``: mean over images of the square of the loss's derivative
@@ -69,6 +70,7 @@ class Evidence:
     slopes: ByName = field(default_factory=dict)
     gate_fisher: ByName = field(default_factory=dict)
     self_supervised: ByName = field(default_factory=dict)
+    reconstruction: ByName = field(default_factory=dict)
     utility: ByName = field(default_factory=dict)
     weight_fisher: ByName = field(default_factory=dict)
     edge_fisher: ByName = field(default_factory=dict)

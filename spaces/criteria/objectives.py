@@ -1,4 +1,4 @@
-"""What may be asked of the last features besides the labels: a loss without labels, and how far classes are apart.
+"""What may be asked of the last features besides the labels: losses without labels, and how far classes are apart.
 
 They need to know all images' features before any gradient: one forward pass more, the preview, shared by all of them.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,12 @@ from spaces.criteria.tap import channel_axis, check_rows, hooked, position_axes
 
 TEMPERATURE = 0.07
 """Of instance discrimination, as Wu et al. (CVPR 2018) have it."""
+
+THUMBNAIL = 8
+"""Pixels along each side of the pictures that are to be reconstructed."""
+
+RIDGE = 1e-3
+"""Of the decoder, relative to the features' mean variance: there may be more features than images."""
 
 FLOOR = 1e-3
 """Least within-class variance of a feature, relative to the median one: a nearly dead feature is no discriminant."""
@@ -31,11 +38,13 @@ class Preview:
         layer: that layer's name.
         features: ``[N, d]``, of the network's dtype and device.
         labels: int64 ``[N]``.
+        thumbnails: the images averaged down to at most ``THUMBNAIL`` pixels a side, float64 ``[N, P]``.
     """
 
     layer: str
     features: Tensor
     labels: Tensor
+    thumbnails: Tensor
 
     def discriminants(self) -> Tensor:
         """``v_j = σ_b²(j) / σ_w²(j)``: between- over within-class scatter of each feature, float64 ``[d]``."""
@@ -54,6 +63,28 @@ class Preview:
         likeness = F.normalize(features, dim=1) @ bank.T / TEMPERATURE
         return F.cross_entropy(likeness, rows, reduction="none")
 
+    @cached_property
+    def decoder(self) -> tuple[Tensor, Tensor]:
+        """Weights ``[d, P]`` and bias ``[P]``, float64, of the ridge regression of thumbnails on features."""
+        x = self.features.double()
+        centred = x - x.mean(dim=0)
+        gram = centred.T @ centred
+        ridge = RIDGE * gram.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
+        gram.diagonal().add_(ridge)
+        weights = torch.linalg.solve(gram, centred.T @ (self.thumbnails - self.thumbnails.mean(dim=0)))
+        return weights, self.thumbnails.mean(dim=0) - x.mean(dim=0) @ weights
+
+    def reconstruction_losses(self, features: Tensor, rows: Tensor) -> Tensor:
+        """Squared error of each image (number ``rows``) as decoded from its features, ``[B]``, float64.
+
+        In units of the thumbnails' whole variance, and half of it: a slope of such a loss is that of a log-likelihood.
+        """
+        weights, bias = self.decoder
+        pictures = self.thumbnails[rows]
+        scale = 2 * (self.thumbnails - self.thumbnails.mean(dim=0)).square().sum(dim=1).mean()
+        missed = (features.double() @ weights + bias - pictures).square().sum(dim=1)
+        return missed / scale.clamp(min=torch.finfo(torch.float64).tiny)
+
 
 def pool(x: Tensor, axis: int) -> Tensor:
     """Features ``[B, d]`` from a layer's input: positions averaged."""
@@ -63,15 +94,18 @@ def pool(x: Tensor, axis: int) -> Tensor:
 
 @torch.no_grad()
 def preview(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> Preview:
-    """One forward pass of a network in eval mode. Its memory grows by ``[N, d]``."""
+    """One forward pass of a network in eval mode. Its memory grows by ``[N, d + P]``."""
     device = next(network.parameters()).device
+    side = (min(THUMBNAIL, images.shape[2]), min(THUMBNAIL, images.shape[3]))
     with _last_call(network) as last:
-        found = []
-        for batch in torch.split(images, batch_size):
-            network(batch.to(device))
+        found, pictures = [], []
+        for rows in torch.split(images, batch_size):
+            batch = rows.to(device)
+            network(batch)
             check_rows(last.name, last.x, len(batch))
             found.append(pool(last.x, last.axis))
-    return Preview(last.name, torch.cat(found), labels.to(device))
+            pictures.append(F.adaptive_avg_pool2d(batch.double(), side).flatten(1))
+    return Preview(last.name, torch.cat(found), labels.to(device), torch.cat(pictures))
 
 
 class _Last:

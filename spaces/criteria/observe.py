@@ -24,11 +24,12 @@ SLOPES = {
     "gate_fisher": "classification",
     "slopes": "classification",
     "self_supervised": "instances",
+    "reconstruction": "reconstruction",
 }
 """Evidence made of gates' slopes, and the loss whose slopes they are."""
 
 _CURVED = frozenset({"weight_fisher", "edge_fisher"})
-_PREVIEWED = frozenset({"self_supervised", "utility"})
+_PREVIEWED = frozenset({"self_supervised", "reconstruction", "utility"})
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class _Pass:
         features = objectives.pool(tap.calls[-1].branch, tap.axis)
         if "instances" in self._losses:
             found.append(("instances", self._view.instance_losses(features, rows).sum()))
+        if "reconstruction" in self._losses:
+            found.append(("reconstruction", self._view.reconstruction_losses(features, rows).sum()))
         traced = rows < trace.IMAGES
         if "utility" in self._needs and bool(traced.any()):
             found.append(("utility", (features[traced].double() * self._utility).sum()))

@@ -57,12 +57,16 @@ def rank_tables(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Each row of each table as :func:`spaces.blend.ranks`: what :func:`spaces.blend.select` reads.
 
     A criterion that tells nothing of a group (see :func:`spaces.agreement.applicable`) is left out there: its ranks are
-    0.5 everywhere, and have no part in what a blend chooses.
+    0.5 everywhere, and have no part in what a blend chooses. Where none tells anything all stay: a faint order is
+    better than that of the channels.
     """
-    return {
-        name: np.where(applicable(table)[:, None], [ranks(row) for row in table], 0.5).reshape(table.shape)
-        for name, table in scores.items()
-    }
+    return {name: _heard(table) for name, table in scores.items()}
+
+
+def _heard(table: np.ndarray) -> np.ndarray:
+    telling = applicable(table)
+    found = np.array([ranks(row) for row in table], dtype=np.float64).reshape(table.shape)
+    return np.where(telling[:, None], found, 0.5) if telling.any() else found
 
 
 def left_out(tables: Mapping[str, np.ndarray], criteria: Sequence[str]) -> dict[str, tuple[str, ...]]:

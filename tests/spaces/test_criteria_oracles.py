@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from criteria_networks import Chain, Mixed, data, generator_for, layout_of, one_thread, prepared  # noqa: F401
 from sklearn.feature_selection import f_classif
+from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -152,14 +155,31 @@ def test_gate_fisher_is_half_the_mean_square_of_the_slopes() -> None:
         np.testing.assert_allclose(found[name][1], slopes.abs().mean(0), rtol=1e-12)
 
 
+def instance_losses(last: Tensor, features: Tensor, images: Tensor) -> Tensor:
+    """Each image told from all others, by normalised features."""
+    likeness = F.normalize(last, dim=1) @ F.normalize(features, dim=1).T / 0.07
+    return F.cross_entropy(likeness, torch.arange(len(last)), reduction="none")
+
+
+def decoding_losses(last: Tensor, features: Tensor, images: Tensor) -> Tensor:
+    """Each picture decoded by scikit-learn's ridge regression on the untouched features."""
+    pictures = images.flatten(1).numpy()
+    ridge = 1e-3 * features.var(0, correction=0).mean().item() * len(features)
+    decoder = Ridge(alpha=ridge, solver="cholesky").fit(features.numpy(), pictures)
+    missed = np.square(decoder.predict(last.numpy()) - pictures).sum(1)
+    return torch.from_numpy(missed / (2 * np.square(pictures - pictures.mean(0)).sum(1).mean()))
+
+
+@pytest.mark.parametrize(("name", "loss"), [("self_supervised", instance_losses), ("reconstruction", decoding_losses)])
 @pytest.mark.parametrize("make", [Mixed, Chain])
-def test_label_free_slopes_are_derivatives_of_a_gate(make: type[nn.Module]) -> None:
+def test_label_free_slopes_are_derivatives_of_a_gate(
+    make: type[nn.Module], name: str, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> None:
     network = prepared(make)
     layout = layout_of(network)
     images, labels = data(IMAGES)
-    found = scores(network, "self_supervised")
+    found = scores(network, name)
     view = preview(network, images, labels, 4)
-    bank = F.normalize(view.features, dim=1)
 
     def losses(gate: float, group: Group, channel: int) -> Tensor:
         weights = [network.get_submodule(m.layer).weight for m in group.consumers()]
@@ -173,7 +193,7 @@ def test_label_free_slopes_are_derivatives_of_a_gate(make: type[nn.Module]) -> N
                 last[:, torch.from_numpy(member.positions[member.channels == channel])] *= gate
             for w, s in zip(weights, saved, strict=True):
                 w.copy_(s)  # type: ignore[union-attr,operator]
-        return F.cross_entropy(F.normalize(last, dim=1) @ bank.T / 0.07, torch.arange(IMAGES), reduction="none")
+        return loss(last, view.features, images)
 
     step = 1e-5
     for group in layout.groups:
@@ -186,7 +206,7 @@ def test_label_free_scores_never_see_the_labels() -> None:
     network = prepared(Mixed)
     layout = layout_of(network)
     images, labels = data(IMAGES)
-    criteria = resolve(["self_supervised", "activation_variance", "compensation", "hrank"])
+    criteria = resolve(["self_supervised", "reconstruction", "activation_variance", "compensation", "hrank"])
     first = score_groups(network, layout, criteria, images, labels, 5, generator_for)
     other = score_groups(network, layout, criteria, images, labels.flip(0), 5, generator_for)
     assert all(np.array_equal(first[name], other[name]) for name in layout.names)

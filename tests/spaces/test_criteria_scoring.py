@@ -50,6 +50,7 @@ def test_scores_follow_a_permutation_of_channels(draw: st.DataObject) -> None:
 DEAD_LAST = [
     *("l1", "l2", "bn_scale", "taylor", "activation_mean", "lamp", "fisher", "gate_fisher", "apoz", "hrank", "cpli"),
     *("activation_variance", "compensation", "csg_sensitivity", "discriminant", "self_supervised"),
+    "reconstruction",
 ]
 
 
@@ -85,7 +86,7 @@ def test_rescaling_a_channel_against_its_readers_changes_nothing(seed: int, widt
         twin.norm.bias[channel] *= factor  # type: ignore[union-attr,index,operator]
         twin.b.weight[:, channel] /= factor  # type: ignore[union-attr,index,operator]
     names = ["taylor", "gate_fisher", "fisher", "cpli", "apoz", "hrank", "discriminant"]
-    criteria = resolve([*names, "self_supervised"])
+    criteria = resolve([*names, "self_supervised", "reconstruction"])
     before, after = scored(network, layout, criteria), scored(twin, layout, criteria)
     for name in layout.names:
         np.testing.assert_allclose(after[name], before[name], rtol=1e-7, atol=1e-12)
@@ -165,6 +166,13 @@ def test_a_criterion_whose_scores_barely_differ_is_left_out_of_that_group_alone(
     for width in range(1, 21):
         kept = keep_channels(tables["g"], [0.3, 0.7], width)
         assert np.array_equal(kept, keep_channels(tables["g"][:1], [1.0], width))
+
+
+def test_faint_criteria_among_themselves_are_heard() -> None:
+    faint = 5 + 1e-6 * np.random.default_rng(0).uniform(0, 1, (2, 20))
+    tables = rank_tables({"g": faint})
+    assert np.array_equal(tables["g"], [ranks(row) for row in faint])
+    assert left_out(tables, ["a", "b"]) == {}
 
 
 def test_names_resolve_in_order() -> None:
