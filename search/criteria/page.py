@@ -12,7 +12,7 @@ from search.report import wording
 from search.report.markup import Markup, join, tag
 from search.report.style import style_sheet
 
-_TABLES = "td,th{overflow-wrap:anywhere}table{font-size:14px}"
+_TABLES = "table{font-size:14px}"
 
 
 def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
