@@ -192,12 +192,14 @@ def criteria(
     from search.criteria import compare_criteria, write_criteria
     from search.criteria.gather import settings_for
     from search.criteria.tables import render
-    from search.criteria.write import folder_name
+    from search.criteria.write import check_folder, folder_name
 
     config = settings_for(model, data, set_ or [])
+    folder = out or Path(folder_name(model, data))
+    check_folder(folder)
     with _apart_from_results():
         found, weights = compare_criteria(config, width, _view(quiet).step)
-        page = write_criteria(found, weights, out or Path(folder_name(model, data)))
+        page = write_criteria(found, weights, folder)
     if as_json:
         _print_json({"report": str(page), **found.to_json()})
         return

@@ -17,12 +17,17 @@ _TABLES = "table{font-size:14px}"
 
 def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
     """The whole page; ``plots`` as :func:`search.criteria.plots.draw_plots` gives them."""
-    title, m = sentences.title(report), report.measured
+    title = sentences.title(report)
+    subject = f"{wording.plain(report.measured.network)} on {wording.plain(report.measured.source)}"
     body = tag(
         "body",
         tag(
             "header",
-            tag("p", join("Niwaki · criteria · ", tag("b", f"{wording.plain(m.network)} on {m.source}")), class_="run"),
+            tag(
+                "p",
+                join("Niwaki · criteria · ", tag("b", subject)),
+                class_="run",
+            ),
             tag("h1", title),
             tag("p", _sentence(sentences.data_line(report)), class_="lead"),
             tag("p", _sentence(sentences.method_line(report)), class_="quiet"),
@@ -34,7 +39,7 @@ def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
         "head",
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'),
         Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
-        tag("title", f"{wording.plain(m.network)} on {wording.plain(m.source)}: {title}"),
+        tag("title", f"{subject}: {title}"),
         tag("style", Markup(style_sheet() + _FIGURES + _TABLES)),
     )
     return join(Markup("<!doctype html>"), tag("html", head, body, lang="en"))

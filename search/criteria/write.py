@@ -9,6 +9,7 @@ from search.complexity.write import folder_name as data_folder
 from search.criteria.page import build_page
 from search.criteria.plots import draw_plots
 from search.criteria.report import CriteriaReport
+from search.loading import ConfigError
 from workers.atomic import replacing
 
 WEIGHTS = "base.safetensors"
@@ -32,6 +33,17 @@ def write_criteria(report: CriteriaReport, weights: bytes, folder: Path) -> Path
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
     return page
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse before any work what cannot be written to after it.
+
+    Raises:
+        ConfigError: ``folder``, or what it is to lie in, is a file.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ConfigError(f"--out: {place} is a file; give a folder")
 
 
 def folder_name(network: str, source: str) -> str:

@@ -114,6 +114,17 @@ def test_what_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("inside", [[], ["deep", "er"]])
+def test_a_file_in_the_place_of_the_folder_is_refused_before_any_work(
+    inside: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert run(*TINY, "--out", str(file.joinpath(*inside))) == 2
+    assert capsys.readouterr().err == f"niwaki: --out: {file} is a file; give a folder\n"
+    assert file.read_text() == "mine"
+
+
 @pytest.mark.parametrize(("count", "groups"), [(2, 70), (3, 1), (30, 2)])
 def test_every_number_of_criteria_and_groups_can_be_shown(count: int, groups: int) -> None:
     rng = np.random.default_rng(count)
