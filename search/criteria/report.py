@@ -14,7 +14,8 @@ from spaces.agreement import mean_agreement
 
 YARDSTICK = "random"
 """This criterion is drawn and not judged: what others have in common with it is chance."""
-_ROUNDING = 1e-9
+_SAME = 0.995
+"""Two criteria of this mean rank correlation and more are twins: it reads 1.00."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class CriteriaReport:
 
     @cached_property
     def twins(self) -> frozenset[Pair]:
-        """Pairs of the same order in every group, up to rounding; one of the two could be left away."""
-        return frozenset(pair for pair in self.pairs(self.spearman) if pair.agreement > 1 - _ROUNDING)
+        """Pairs that order all channels all but alike; one of the two could be left away."""
+        return frozenset(pair for pair in self.pairs(self.spearman) if pair.agreement >= _SAME)
 
     def telling(self, pairs: list[Pair]) -> list[Pair]:
         """Those of ``pairs``, of one group or of all, that are not twins: what is known once need not be said again."""

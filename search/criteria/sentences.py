@@ -57,7 +57,7 @@ def blocks_line(report: CriteriaReport) -> str:
         return f"no criteria form a block (ρ of {ALIKE} and more)"
     parts = "; ".join(wording.listed([wording.plain(name) for name in names], len(names)) for names in blocks)
     twins = [_named(pair) for pair in report.pairs(report.spearman) if pair in report.twins]
-    same = f"; in every group the same order: {wording.listed(twins, len(twins))}" if twins else ""
+    same = f"; all but the same: {wording.listed(twins, len(twins))}" if twins else ""
     return f"{wording.plural(len(blocks), 'block')} (ρ of {ALIKE} and more): {parts}{same}"
 
 

@@ -25,7 +25,7 @@ def render(report: CriteriaReport) -> Iterator[RenderableType]:
     rows = sentences.group_rows(report)
     groups = _table(sentences.GROUP_HEADS, rows[:SHOWN_GROUPS], right={1, 2, 3})
     if len(rows) > SHOWN_GROUPS:
-        groups.caption = f"and {len(rows) - SHOWN_GROUPS:,} more groups, in the report"
+        groups.caption = f"and {len(rows) - SHOWN_GROUPS:,} more, in the report"
         groups.caption_justify = "left"
     yield groups
 

@@ -178,7 +178,7 @@ def test_blocks_are_found_and_named() -> None:
     }
     line = sentences.blocks_line(report)
     assert line.startswith("2 blocks (ρ of 0.7 and more): ")
-    assert line.endswith("; in every group the same order: b1 and b2")
+    assert line.endswith("; all but the same: b1 and b2")
     assert "b1 and b2" not in sentences.title(report)
     order = [report.criteria[i] for i in report.tree.order]
     places = sorted(order.index(name) for name in ("a1", "a2", "a3"))
