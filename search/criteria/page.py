@@ -23,11 +23,7 @@ def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
         "body",
         tag(
             "header",
-            tag(
-                "p",
-                join("Niwaki · criteria · ", tag("b", subject)),
-                class_="run",
-            ),
+            tag("p", join("Niwaki · criteria · ", tag("b", subject)), class_="run"),
             tag("h1", title),
             tag("p", _sentence(sentences.data_line(report)), class_="lead"),
             tag("p", _sentence(sentences.method_line(report)), class_="quiet"),
@@ -71,9 +67,8 @@ def _pruned(plots: Mapping[str, bytes]) -> Markup:
 
 
 def _criteria(report: CriteriaReport) -> Markup:
-    return _section(
-        "Criterion by criterion", _table(_heads(sentences.CRITERIA_HEADS), sentences.criteria_rows(report), 3)
-    )
+    rows = sentences.criteria_rows(report)
+    return _section("Criterion by criterion", _table(_heads(sentences.CRITERIA_HEADS), rows, 3, text_last=True))
 
 
 def _groups(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
