@@ -41,6 +41,7 @@ from search.report.forecasts import NOT_FOLLOWED
 from search.report.wording import plural
 from search.schema import evaluations_of
 from search.shipping import ship
+from spaces.criteria.scoring import left_out
 from spaces.foundation import Foundation
 from spaces.genome import Genome
 from workers.checkpoint import CandidateFile, save_candidate
@@ -72,7 +73,7 @@ def conclude(run: Drive, foundation: Foundation, plan: SearchPlan, tracker: Proj
     left = tracker.close(deadline_s=60.0)
     table = read_archive(run.folder.archive)
     screening = _screening(plan, table)
-    notes = _notes(left, run.folder, table, chosen, measurements, screening)
+    notes = _notes(left, run.folder, foundation, table, chosen, measurements, screening)
     finals = _finals(run, foundation, front, chosen, measurements, trainings, table, screening, notes)
     if run.config.tracking.enabled:
         run.view.step("logging to MLflow, registering")
@@ -303,6 +304,7 @@ def _ledger(
 def _notes(
     left: int,
     folder: RunFolder,
+    foundation: Foundation,
     table: pa.Table,
     chosen: Evaluation | None,
     measurements: Measurements,
@@ -323,4 +325,8 @@ def _notes(
         notes.append("Some evaluations lost their worker more often than the limit allows; see the failures.")
     if screening is not None and not screening.trusted:
         notes.append(f"{NOT_FOLLOWED[0].upper()}{NOT_FOLLOWED[1:]}.")
+    silent = left_out(foundation.trunks[min(foundation.trunks)].ranks, foundation.space.criteria)
+    if silent:
+        groups = "; ".join(f"{', '.join(names)} of {group}" for group, names in silent.items())
+        notes.append(f"Criteria that do not tell a group's channels apart, left out of its blend: {groups}.")
     return tuple(notes)

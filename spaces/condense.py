@@ -13,7 +13,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from spaces.agreement import spearman
+from spaces.agreement import mean_agreement, spearman
 
 SILENT = -1
 """The cluster of criteria that tell no channels apart: they are part of no blend."""
@@ -30,14 +30,12 @@ def cluster_criteria(tables: Sequence[np.ndarray], count: int) -> tuple[int, ...
         tables: ranks of each group, float ``[J, C]``, rows as :func:`spaces.blend.ranks` gives them; not empty.
         count: clusters wanted, ≥ 1; fewer where fewer criteria say anything.
     """
-    correlations = np.array([spearman(table) for table in tables])
-    heard = np.isfinite(correlations)
-    speaking = np.flatnonzero(heard.any(axis=0).diagonal())
-    found = np.full(correlations.shape[1], SILENT)
+    mean = mean_agreement(map(spearman, tables))
+    found = np.full(len(mean), SILENT)
+    speaking = np.flatnonzero(np.isfinite(mean.diagonal()))
     if len(speaking) == 0:
         return tuple(found.tolist())
-    common = heard.sum(axis=0)
-    mean = np.where(heard, correlations, 0.0).sum(axis=0) / np.maximum(common, 1)
+    mean = np.nan_to_num(mean, nan=0.0)
     distance = (1.0 - mean)[np.ix_(speaking, speaking)]
     np.fill_diagonal(distance, 0.0)
     labels = np.ones(1, dtype=int)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from search.complexity.page import _FIGURES, _POLICY, _figure, _section, _sentence, _table
 from search.criteria import sentences
 from search.criteria.report import CriteriaReport
 from search.criteria.tree import ALIKE
 from search.report import wording
 from search.report.markup import Markup, join, tag
+from search.report.plain import FIGURES, POLICY, figure, section, sentence, table
 from search.report.style import style_sheet
 
 _TABLES = "table{font-size:14px}"
@@ -25,8 +25,8 @@ def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
             "header",
             tag("p", join("Niwaki · criteria · ", tag("b", subject)), class_="run"),
             tag("h1", title),
-            tag("p", _sentence(sentences.data_line(report)), class_="lead"),
-            tag("p", _sentence(sentences.method_line(report)), class_="quiet"),
+            tag("p", sentence(sentences.data_line(report)), class_="lead"),
+            tag("p", sentence(sentences.method_line(report)), class_="quiet"),
         ),
         tag("main", _blocks(report, plots), _pruned(plots), _criteria(report), _groups(report, plots)),
         tag("footer", "Written by niwaki criteria; all figures are in criteria.json beside this page."),
@@ -34,19 +34,19 @@ def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
     head = tag(
         "head",
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
         tag("title", f"{subject}: {title}"),
-        tag("style", Markup(style_sheet() + _FIGURES + _TABLES)),
+        tag("style", Markup(style_sheet() + FIGURES + _TABLES)),
     )
     return join(Markup("<!doctype html>"), tag("html", head, body, lang="en"))
 
 
 def _blocks(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
-    items = [tag("p", _sentence(line(report))) for line in (sentences.blocks_line, sentences.kinds_line)]
-    return _section(
+    items = [tag("p", sentence(line(report))) for line in (sentences.blocks_line, sentences.kinds_line)]
+    return section(
         "Which criteria rank alike",
         *items,
-        _figure(
+        figure(
             plots["agreement.png"],
             "Rank correlation",
             f"Above, criteria join where their mean rank correlation is ρ; what joins below the line (ρ of {ALIKE}) is "
@@ -56,9 +56,9 @@ def _blocks(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
 
 
 def _pruned(plots: Mapping[str, bytes]) -> Markup:
-    return _section(
+    return section(
         "Which criteria prune alike",
-        _figure(
+        figure(
             plots["pruned_sets.png"],
             "Agreement of pruned sets",
             "κ does not see the order among the channels that stay, which no pruning depends on. Same order as above.",
@@ -68,20 +68,20 @@ def _pruned(plots: Mapping[str, bytes]) -> Markup:
 
 def _criteria(report: CriteriaReport) -> Markup:
     rows = sentences.criteria_rows(report)
-    return _section("Criterion by criterion", _table(_heads(sentences.CRITERIA_HEADS), rows, 3, text_last=True))
+    return section("Criterion by criterion", table(_heads(sentences.CRITERIA_HEADS), rows, 3, text_last=True))
 
 
 def _groups(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:
-    return _section(
+    return section(
         "Group by group",
-        tag("p", _sentence(sentences.left_out_line(report))),
-        _figure(
+        tag("p", sentence(sentences.left_out_line(report))),
+        figure(
             plots["groups.png"],
             "Agreement in every group",
             "A criterion’s mean correlation with all others but random; grey where it was left out. Groups from input "
             "to output.",
         ),
-        _table(_heads(sentences.GROUP_HEADS), sentences.group_rows(report), text_last=True),
+        table(_heads(sentences.GROUP_HEADS), sentences.group_rows(report), text_last=True),
     )
 
 

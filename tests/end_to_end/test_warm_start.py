@@ -1,4 +1,4 @@
-"""A run that is taught by an earlier one: forecasts from the first training on, and no need of the earlier run after."""
+"""A run that is taught by an earlier one: it forecasts from its first training on, and outlives the earlier run."""
 
 from __future__ import annotations
 
