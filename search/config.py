@@ -223,6 +223,11 @@ class ProbeConfig(Section):
     )
     batch_size: int = Field(256, ge=2, description="images per forward pass")
     scoring_images: int = Field(512, ge=2, description="training images that data-driven criteria see")
+    compensate: bool = Field(
+        False,
+        description="make up for removed channels by least squares, in the weights of what reads them (CaP); trainings "
+        "start from these weights too",
+    )
     latency: bool = Field(False, description="time every probed network (wall-clock column; selection never uses it)")
     proxies: tuple[str, ...] = Field(
         (), description="zero-cost proxies to measure as well: synflow, snip, grad_norm, naswot, jacobian, zen"
