@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from criteria_networks import Mixed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spaces import SHAPE, foundation_with
 from surgery_networks import SIDE, SOUND, built, random_kept
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -229,3 +231,23 @@ def test_dead_inputs_are_no_trouble() -> None:
     nn.init.zeros_(pair.maker.bias)
     small = compensated(pair, layout, {"maker": KEPT}, images(9), 1e-6)
     assert torch.equal(small(images(2)), pair(images(2)))
+
+
+def test_candidates_are_compensated_where_their_trunk_has_moments() -> None:
+    """Grown ones too: nearer to the trunk's answers than plain pruning, which leaves the trunk as it was."""
+    plain = foundation_with()
+    seen = torch.randn(60, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    new = torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    trunks = {g: replace(t, moments=measure_inputs(t.network, t.layout, seen, 16)) for g, t in plain.trunks.items()}
+    ours = replace(plain, trunks=trunks)
+    for growth, trunk in trunks.items():
+        before = {k: v.clone() for k, v in trunk.network.state_dict().items()}
+        nearer = 0
+        for draw in range(4):
+            sampled = plain.space.sample(np.random.default_rng(draw))
+            genome = replace(sampled, growth=growth, width=1.0, keep=tuple(max(k, 0.6) for k in sampled.keep))
+            expected = trunk.network(new)
+            errors = [float((f.build(genome).network(new) - expected).detach().square().mean()) for f in (ours, plain)]
+            nearer += errors[0] < errors[1]
+        assert nearer >= 3
+        assert all(torch.equal(before[k], v) for k, v in trunk.network.state_dict().items())
