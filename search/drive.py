@@ -84,6 +84,7 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
         repeats=c.repeats,
         sensitivity_levels=c.sensitivity_levels,
         max_drop=config.export.max_accuracy_drop,
+        bisections=s.bisections,
     )
 
 
