@@ -100,16 +100,16 @@ class _Stream:
         if inputs * self._taps > largest or samples < ROWS * inputs * self._taps:
             self._taps, self._pixels = 1, block if isinstance(module, nn.Linear) else 1
         entries = inputs * self._taps // self._pixels
-        samples *= self._pixels
-        self._every = _stride(samples // max(FEWEST, ROWS * entries), reading.positions * self._pixels)
-        self._next = 0
+        self._images, self._wanted = images, max(FEWEST, ROWS * entries)
+        self._every, self._next = 0, 0
         self._sums = torch.zeros(entries + 1, entries + 1 if entries <= largest else 1, dtype=torch.float64)
 
     def add(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         """Take in what the layer reads now."""
         windows, dims = self._windows(args[0].detach())
         places = windows.shape[:dims]
-        count = math.prod(places)
+        count, each = math.prod(places), math.prod(places[1:])
+        self._every = self._every or _stride(self._images * each // self._wanted, each)
         for rows in torch.arange(self._next, count, self._every, device=windows.device).split(AT_ONCE):  # type: ignore[no-untyped-call]
             taken = windows[torch.unravel_index(rows, places)].flatten(1).double()
             taken = torch.cat([taken, taken.new_ones(len(taken), 1)], dim=1)
