@@ -167,21 +167,20 @@ def probe_table(found: dict[Fraction, list[Probed]]) -> Table:
 
 
 def training_table(
-    found: dict[Fraction, list[Probed]], bench: Bench, builder: Builder, count: int, epochs: Sequence[int]
+    level: Fraction, rows: Sequence[Probed], bench: Bench, builder: Builder, epochs: Sequence[int]
 ) -> Table:
-    table = Table(title=f"{count} genomes a size, trained from plain and from compensated weights")
-    for column in ("size", "epochs", "plain", "compensated", "gain [95%]", *_PREDICTORS):
+    table = Table(title=f"{len(rows)} genomes of size {level}, trained from plain and from compensated weights")
+    for column in ("epochs", "plain", "compensated", "gain [95%]", *_PREDICTORS):
         table.add_column(column)
-    for level, rows in found.items():
-        for length in epochs:
-            ends = {w: [trained(r.genome, w, bench, builder, length) for r in rows[:count]] for w in (PLAIN, OURS)}
-            gain = interval([b - a for a, b in zip(ends[PLAIN], ends[OURS], strict=True)])
-            taus = [
-                f"{kendalltau([measure(r)[way] for r in rows[:count]], ends[way]).statistic:.2f}"
-                for measure, way in _PREDICTORS.values()
-            ]
-            means = [f"{statistics.mean(ends[way]):.2%}" for way in (PLAIN, OURS)]
-            table.add_row(str(level), str(length), *means, gain, *taus)
+    for length in epochs:
+        ends = {way: [trained(r.genome, way, bench, builder, length) for r in rows] for way in (PLAIN, OURS)}
+        gain = interval([b - a for a, b in zip(ends[PLAIN], ends[OURS], strict=True)])
+        taus = [
+            f"{kendalltau([measure(r)[way] for r in rows], ends[way]).statistic:.2f}"
+            for measure, way in _PREDICTORS.values()
+        ]
+        means = [f"{statistics.mean(ends[way]):.2%}" for way in (PLAIN, OURS)]
+        table.add_row(str(length), *means, gain, *taus)
     return table
 
 
@@ -221,7 +220,8 @@ def main() -> None:
         found = {level: [probed(g, bench, builder) for g in draw(bench, level, options.genomes)] for level in LEVELS}
         console.print(probe_table(found))
         console.print(time_table(found))
-        console.print(training_table(found, bench, builder, options.trained, options.epochs))
+        for level, rows in found.items():
+            console.print(training_table(level, rows[: options.trained], bench, builder, options.epochs))
 
 
 if __name__ == "__main__":
