@@ -204,6 +204,13 @@ class SearchSettings(Section):
     trainings: int = Field(12, ge=1, description="candidates trained to the end")
     rounds: int = Field(3, ge=1, description="times that probing pauses and the most promising are trained")
     population: int = Field(40, ge=4, description="individuals that survive selection")
+    bisections: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="probes per group of a structural search with step constraint (CaP), whose answer is a starting "
+        "individual of evolution; 0 for none",
+    )
     cost: Literal["params", "macs", "bytes"] = Field("params", description="second objective beside the error")
     window: int | None = Field(
         None,
@@ -223,6 +230,11 @@ class ProbeConfig(Section):
     )
     batch_size: int = Field(256, ge=2, description="images per forward pass")
     scoring_images: int = Field(512, ge=2, description="training images that data-driven criteria see")
+    compensate: bool = Field(
+        False,
+        description="make up for removed channels by least squares, in the weights of what reads them (CaP); trainings "
+        "start from these weights too",
+    )
     latency: bool = Field(False, description="time every probed network (wall-clock column; selection never uses it)")
     proxies: tuple[str, ...] = Field(
         (), description="zero-cost proxies to measure as well: synflow, snip, grad_norm, naswot, jacobian, zen"

@@ -65,6 +65,7 @@ def run_settings(preflight: Preflight, folder: RunFolder) -> RunSettings:
         probe=ProbeSettings(config.probe.batch_size, config.probe.latency, config.probe.proxies),
         probe_images=preflight.probe_images,
         scoring_images=config.probe.scoring_images,
+        compensate=config.probe.compensate,
         memory_mb=config.limits.memory_mb,
     )
 
@@ -83,6 +84,7 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
         repeats=c.repeats,
         sensitivity_levels=c.sensitivity_levels,
         max_drop=config.export.max_accuracy_drop,
+        bisections=s.bisections,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from search.choice import Promising, choose
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
+from search.step_search import step_search
 from search.strategies import Strategy, make_strategy
 from search.surrogate.guided import Guidance, Guided
 from search.surrogate.surrogate import Surrogate
@@ -17,6 +18,9 @@ from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
 from workers.evaluation import PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
+
+STEPS = "seed:steps"
+"""The origin of a structural search's probes (:mod:`search.step_search`)."""
 
 WAIT = None
 Steps = Iterator[Request | None]
@@ -37,6 +41,7 @@ class PlanSettings:
     repeats: int
     sensitivity_levels: int
     max_drop: float | None
+    bisections: int = 0
 
 
 class SearchPlan:
@@ -65,6 +70,7 @@ class SearchPlan:
         self._asked = 0
         self._told = 0
         self._ladder: list[Evaluation] = []
+        self._steps: list[Evaluation] = []
         self._promising: dict[str, Promising] = {}
         self._strategy: Strategy | None = None
         self.surrogate: Surrogate | None = None
@@ -90,6 +96,8 @@ class SearchPlan:
             self.trainings.append(evaluation)
         elif request.origin == "control:sensitivity":
             self._ladder.append(evaluation)
+        elif request.origin == STEPS:
+            self._steps.append(evaluation)
         else:
             self._promising[request.origin].add(evaluation)
         if self._strategy is not None and not is_control(request.origin):
@@ -104,6 +112,8 @@ class SearchPlan:
         if s.controls:
             yield from self._probe_sensitivity()
         starting = self._starting_individuals()
+        if s.bisections and self.space.varies_ratios:
+            starting.append((yield from self._search_by_steps()))
         strategy: Strategy = make_strategy(s.strategy, self.space, s.population, s.cost, self.seed, starting)
         if self.surrogate is not None and self.guidance is not None:
             strategy = Guided(strategy, self.surrogate, self.seed, self.guidance.picks)
@@ -134,6 +144,20 @@ class SearchPlan:
         for _, _, genome in sensitivity_ladder(self.space, self.settings.sensitivity_levels):
             yield self._next(PROBE, genome, "control:sensitivity")
         yield from self._all_committed()
+
+    def _search_by_steps(self) -> Generator[Request | None, None, Genome]:
+        """One probe at a time: each depends on the last. They are the search's own, in its cost as in its archive."""
+        search = step_search(self.space, self.base_accuracy, self.settings.bisections)
+        try:
+            genome = next(search)
+            while True:
+                yield self._next(PROBE, genome, STEPS)
+                yield from self._all_committed()
+                last = self._steps[-1]
+                genome = search.send(last.metrics["accuracy"] if last.ok else 0.0)
+        except StopIteration as end:
+            found: Genome = end.value
+            return found
 
     def _starting_individuals(self) -> list[Genome]:
         """What a careful person would try first: uniform by L1, uniform by mean rank, the same as narrow as the
@@ -172,7 +196,7 @@ class SearchPlan:
         s = self.settings
         within = replace(self.space, budget=size)
         promising = self._promising["control:random"] = Promising(1, s.cost)
-        for i in range(s.probes):
+        for i in range(s.probes + len(self._steps)):
             yield self._next(PROBE, within.sample(numpy_generator(self.seed, "control:random", i)), "control:random")
         yield from self._all_committed()
         for probe in promising.promote(1):
@@ -204,10 +228,11 @@ class SearchPlan:
 def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
     """Evaluations of the whole course by stage; exact where enough candidates succeed and none is asked for twice."""
     s = settings
-    counts = {PROBE: s.probes, TRAIN: s.trainings, SCRATCH: 0}
+    groups = len(space.ungrown.groups)
+    probes = s.probes + (groups * s.bisections if space.varies_ratios else 0)
+    counts = {PROBE: probes, TRAIN: s.trainings, SCRATCH: 0}
     if s.controls:
-        groups = len(space.ungrown.groups)
-        counts[PROBE] += groups * s.sensitivity_levels + s.probes
+        counts[PROBE] += groups * s.sensitivity_levels + probes
         counts[TRAIN] += 4 * s.repeats
         counts[SCRATCH] += s.repeats
     return counts

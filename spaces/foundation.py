@@ -10,9 +10,11 @@ import numpy as np
 from torch import nn
 
 from spaces.blend import select
+from spaces.compensate import Compensation, make_compensation
 from spaces.condense import cluster_criteria
 from spaces.genome import Genome
 from spaces.growth import Growth
+from spaces.input_moments import Inputs
 from spaces.layout import Layout
 from spaces.space import Space
 from spaces.surgery import Plan, make_plan
@@ -26,16 +28,23 @@ class Trunk:
         network: trained, eval mode; never changed.
         layout: its groups and layers.
         ranks: per group, float ``[criteria, size]`` in [0, 1] (see :func:`spaces.blend.ranks`).
+        moments: of what its layers read: candidates are compensated by them; ``None`` for plain pruning.
     """
 
     network: nn.Module
     layout: Layout
     ranks: Mapping[str, np.ndarray]
+    moments: tuple[Inputs, ...] | None = None
 
     @cached_property
     def plan(self) -> Plan:
         """What all selections of the network's channels have in common."""
         return make_plan(self.network, self.layout)
+
+    @cached_property
+    def compensation(self) -> Compensation | None:
+        """Likewise of what makes up for the channels that go."""
+        return None if self.moments is None else make_compensation(self.network, self.layout, self.moments)
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,12 @@ class Foundation:
         return select(trunk.ranks, weights, widths)
 
     def build(self, genome: Genome) -> Candidate:
-        """The candidate: a compact network that inherits the weights of what it keeps."""
+        """The candidate: a compact network that inherits the weights of what it keeps, compensated if trunks are."""
         trunk, kept = self.trunk(genome), self.kept(genome)
-        return Candidate(genome, trunk.plan.compact(kept), kept)
+        network = trunk.plan.compact(kept)
+        if trunk.compensation is not None:
+            trunk.compensation.apply(network, kept)
+        return Candidate(genome, network, kept)
 
 
 def condensed(space: Space, trunks: Mapping[Growth, Trunk], count: int) -> Space:

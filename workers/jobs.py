@@ -45,6 +45,7 @@ class RunSettings:
     probe_images: int
     scoring_images: int
     tune_epochs: int = 1
+    compensate: bool = False
     memory_mb: int | None = None
 
     @property
@@ -89,9 +90,17 @@ def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth,
 
     def run(growth: Growth) -> Trunk:
         base = _base(settings, tensors)
-        batch = settings.probe.batch_size
-        scores = settings.folder.parent / SCORES
-        return prepare_trunk(base, growth, layouts[growth], settings.criteria, scoring, batch, settings.seed, scores)
+        return prepare_trunk(
+            base,
+            growth,
+            layouts[growth],
+            settings.criteria,
+            scoring,
+            settings.probe.batch_size,
+            settings.seed,
+            settings.folder.parent / SCORES,
+            settings.compensate,
+        )
 
     return run
 

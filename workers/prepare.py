@@ -15,6 +15,7 @@ from spaces.doctor import Guard, check_groups
 from spaces.foundation import Trunk
 from spaces.groups import example_input
 from spaces.growth import Growth, grow
+from spaces.input_moments import measure_inputs
 from spaces.layout import Layout, make_layout
 from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import seed_for, torch_generator
@@ -68,6 +69,7 @@ def prepare_trunk(
     batch_size: int,
     seed: int,
     cache: Path,
+    compensated: bool = False,
 ) -> Trunk:
     """Grow and score: everything that candidates of this growth share.
 
@@ -76,6 +78,7 @@ def prepare_trunk(
         base: trained, on the device of ``scoring``.
         layout: of this growth, as the run's first check found it: traced once, the same in every process.
         scoring: the training images that data-driven criteria see.
+        compensated: whether candidates shall be (see :mod:`spaces.compensate`).
     """
     images, labels = next(scoring.batches(len(scoring)))
     network = grow(base, growth, images) if any(growth) else base
@@ -88,7 +91,8 @@ def prepare_trunk(
 
     key = content_key(network, layout, criteria, scoring, batch_size, seed)
     scores = cached_scores(cache, key, layout, criteria, score)
-    return Trunk(network.cpu(), layout, rank_tables(scores))
+    moments = measure_inputs(network, layout, images, batch_size) if compensated else None
+    return Trunk(network.cpu(), layout, rank_tables(scores), moments)
 
 
 def checked_layout(

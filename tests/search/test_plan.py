@@ -92,6 +92,26 @@ def test_without_controls_there_is_only_the_search() -> None:
     assert course_counts(tiny_space(), without) == {PROBE: 30, TRAIN: 7, SCRATCH: 0}
 
 
+def test_a_structural_search_comes_first_and_its_answer_starts_the_evolution() -> None:
+    groups = len(tiny_space().layouts[0,].names)
+    evaluations = course(make(bisections=2))
+    found = kinds(evaluations)
+    assert found[PROBE, "seed:steps"] == 2 * groups
+    assert found[PROBE, "control:random"] == 30 + 2 * groups, "random search has as many probes"
+    assert Counter(e.request.stage for e in evaluations) == course_counts(tiny_space(), replace(SETTINGS, bisections=2))
+    own = [e.request.genome for e in evaluations if e.request.origin == "evolution"]
+    assert len(set(own[3].keep)) > 2, "behind uniform, mean rank and sensitivity"
+    assert own[3].blend == own[0].blend
+    budget = tiny_space().budget
+    assert budget.met(tiny_space().cost(own[3]))
+
+
+def test_a_structural_search_takes_a_failed_probe_for_a_bad_one() -> None:
+    evaluations = course(make(bisections=2), lambda r: failing(PROBE)(r) if r.origin == "seed:steps" else well(r))
+    assert kinds(evaluations)[PROBE, "seed:steps"] == 2 * len(tiny_space().layouts[0,].names)
+    assert kinds(evaluations)[TRAIN, "evolution"] == 7
+
+
 @pytest.mark.parametrize("name", list(STRATEGIES))
 def test_every_strategy_runs_the_course(name: str) -> None:
     evaluations = course(make(strategy=name))
@@ -214,7 +234,7 @@ def test_the_course_is_the_same_on_any_cluster() -> None:
         log = Log()
         durations = lognormal_durations(1.0, 60.0, seed)
         cluster = SimulatedCluster(workers, lambda r: well(r).metrics, durations, 0.1, seed=1)
-        run_engine(make(), cluster, log, 8)
+        run_engine(make(bisections=1), cluster, log, 8)
         return [e.request for e in log]
 
     first = run(1, 0)

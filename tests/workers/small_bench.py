@@ -31,7 +31,7 @@ def make_images(count: int, seed: int) -> Images:
     return Images(pixels.astype(np.uint8), labels.astype(np.int64), ("dark", "grey", "light"))
 
 
-def small_bench(folder: Path, training: TrainSettings = TRAINING) -> Bench:
+def small_bench(folder: Path, training: TrainSettings = TRAINING, compensate: bool = False) -> Bench:
     """Two growths, 60 training and 40 validation images, 32 of them for calibration."""
     data = VisibleData(
         make_images(60, 0), make_images(40, 1), np.array([0.5], np.float32), np.array([0.25], np.float32)
@@ -47,6 +47,7 @@ def small_bench(folder: Path, training: TrainSettings = TRAINING) -> Bench:
         probe=ProbeSettings(batch_size=16),
         probe_images=32,
         scoring_images=20,
+        compensate=compensate,
     )
     base = build_network(SPEC)
     layouts = {
