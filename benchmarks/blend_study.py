@@ -9,6 +9,7 @@ measured on the test split after recalibration alone and after the configuration
 * chosen by the probe (validation) among ``--probes`` networks at uniform ratios: ``best random mask``, ``best random
   blend``, ``paper`` (criteria clustered, calibration factors evolved: ``space.blend: paper``);
 * ``joint``: ratios and clustered blends evolve together within the same budget, as many probes;
+* ``l1``, ``paper`` and ``joint`` once more with compensation (``probe.compensate``) in probes and before training;
 * ``scratch``: the network of ``l1`` from fresh weights, trained for the base's and its own epochs together.
 
 Printed per share: mean accuracies over the seeds, and how far each method is from ``l1`` (paired over the seeds, 95%
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
@@ -42,6 +44,7 @@ from spaces.budget import Budget
 from spaces.criteria import CRITERIA
 from spaces.foundation import Foundation, condensed
 from spaces.genome import Genome
+from spaces.input_moments import measure_inputs
 from spaces.randomness import numpy_generator
 from spaces.space import Space
 from workers.batches import Tensors, place
@@ -54,7 +57,11 @@ from workers.measure.accuracy import measure_accuracy
 from workers.recalibrate import recalibrate
 
 CLUSTERS = 3
-CONTROLS = ("mean rank", "random blend", "best random mask", "best random blend", "paper", "joint", "scratch")
+METHODS = (
+    *CRITERIA,
+    *("mean rank", "random blend", "best random mask", "best random blend", "paper", "joint", "scratch"),
+    *("l1 compensated", "paper compensated", "joint compensated"),
+)
 Row = dict[str, float | int | str]
 
 
@@ -119,11 +126,13 @@ def study(arguments: argparse.Namespace, work: Path, seed: int, share: str, done
     torch.set_num_threads(1)
     setting = _setting(arguments, work / f"seed-{seed}", seed, share)
     rows: list[Row] = []
-    for name in (*CRITERIA, *CONTROLS):
+    for name in arguments.methods:
         if (seed, share, name) in done:
             continue
-        choice = _choose(name, setting)
-        before, after = _before(choice, setting), _after(choice, setting, SCRATCH if name == "scratch" else TRAIN)
+        plain = name.removesuffix(" compensated")
+        choice = _choose(plain, setting if plain == name else _compensated(setting))
+        after = _after(choice, setting, SCRATCH if name == "scratch" else TRAIN)
+        before = math.nan if name == "scratch" else _before(choice, setting)
         params = setting.space.cost(choice.genome).params
         rows.append({"seed": seed, "share": share, "method": name, "before": before, "after": after, "params": params})
     return rows
@@ -145,6 +154,15 @@ def _choose(name: str, setting: Setting) -> Choice:
     if name in CRITERIA:
         return Choice(setting.plain(name), setting.foundation)
     return CHOOSERS[name](setting)
+
+
+def _compensated(setting: Setting) -> Setting:
+    images, _ = next(setting.bench.data.calibration.batches(len(setting.bench.data.calibration)))
+    trunks = {
+        growth: replace(trunk, moments=measure_inputs(trunk.network, trunk.layout, images, len(images)))
+        for growth, trunk in setting.foundation.trunks.items()
+    }
+    return replace(setting, foundation=replace(setting.foundation, trunks=trunks))
 
 
 def scratch(setting: Setting) -> Choice:
@@ -259,11 +277,14 @@ def as_table(config: SearchConfig, share: str, rows: Sequence[Row]) -> Printed:
     def values(method: str, when: str) -> np.ndarray:
         return 100 * np.array([float(found[method, seed][when]) for seed in seeds])
 
-    for method in sorted((*CRITERIA, *CONTROLS), key=lambda m: -values(m, "after").mean()):
+    methods = [method for method in METHODS if all((method, seed) in found for seed in seeds)]
+    for method in sorted(methods, key=lambda m: -values(m, "after").mean()):
         cells = []
         for when in ("before", "after"):
             own = values(method, when)
-            cells += [f"{own.mean():.1f}%", _difference(own - values("l1", when)) if method != "l1" else ""]
+            compared = method != "l1" and np.isfinite(own).all()
+            shown = f"{own.mean():.1f}%" if np.isfinite(own).all() else "–"
+            cells += [shown, _difference(own - values("l1", when)) if compared else ""]
         printed.add_row(method, *cells)
     return printed
 
@@ -289,6 +310,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--shares", nargs="+", default=["1/4", "1/16", "1/64"], help="of the base network's parameters")
     parser.add_argument("--probes", type=int, default=120, help="of each method that chooses by probes")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, help="folder of unfinished work; default: runs/blends-NAME")
     return parser.parse_args()
