@@ -47,9 +47,11 @@ def cached_scores(
             problem = str(error)
         logging.getLogger(__name__).warning("%s: scored again (%s)", path, problem)
     scores = score()
-    save_tensors(
-        path, {name: torch.from_numpy(table) for name, table in scores.items()}, {"criteria": " ".join(criteria)}
-    )
+    kept = {name: torch.from_numpy(table) for name, table in scores.items()}
+    try:
+        save_tensors(path, kept, {"criteria": " ".join(criteria)})
+    except OSError as error:
+        logging.getLogger(__name__).warning("%s: cannot be kept, the next run scores again (%s)", path, error)
     return scores
 
 

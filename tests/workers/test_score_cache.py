@@ -59,6 +59,15 @@ def test_a_damaged_file_is_scored_and_written_again(
     assert all((again[name] == kept[name]).all() for name in again)
 
 
+def test_a_folder_that_cannot_be_written_costs_the_scores_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    scores = cached_scores(tmp_path / "file", "key", LAYOUT, CRITERIA, Counting())
+    assert scores.keys() == {group.name for group in LAYOUT.groups}
+    assert "cannot be kept" in caplog.text
+
+
 def test_a_users_own_criterion_is_always_scored(tmp_path: Path) -> None:
     score = Counting()
     for _ in range(2):
