@@ -13,7 +13,7 @@ measured on the test split after recalibration alone and after the configuration
 * ``scratch``: the network of ``l1`` from fresh weights, trained for the base's and its own epochs together.
 
 Printed per share: mean accuracies over the seeds, and how far each method is from ``l1`` (paired over the seeds, 95%
-interval by Student's t). Rows that are done stay in ``--work``.
+interval by Student's t). Rows that are done stay in ``--work``: other settings need another.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ def _choose(name: str, setting: Setting) -> Choice:
 
 
 def _compensated(setting: Setting) -> Setting:
+    """Moments of the calibration images, where a run takes those of its scoring images: another part of as many."""
     images, _ = next(setting.bench.data.calibration.batches(len(setting.bench.data.calibration)))
     trunks = {
         growth: replace(trunk, moments=measure_inputs(trunk.network, trunk.layout, images, len(images)))
@@ -211,7 +212,7 @@ def paper(setting: Setting) -> Choice:
 
 
 def joint(setting: Setting) -> Choice:
-    """Ratios and clustered blends, evolved from uniform ratios by L1, by the criteria alone and by their mean."""
+    """Ratios and clustered blends, evolved from uniform ratios by L1 and by the clusters' first criteria alike."""
     space = replace(condensed(setting.space, setting.foundation.trunks, CLUSTERS), varies_ratios=True)
     starts = [uniform_control(space, space.budget), space.repair(space.uniform(1.0))]
     return _evolved(setting, space, starts)
@@ -313,7 +314,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, help="folder of unfinished work; default: runs/blends-NAME")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.methods = list(dict.fromkeys(("l1", *arguments.methods)))  # all others are compared with it
+    return arguments
 
 
 if __name__ == "__main__":

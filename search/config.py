@@ -158,13 +158,13 @@ class SpaceConfig(Section):
     blend: Literal["joint", "paper"] = Field(
         "joint",
         description="joint: blends evolve together with ratios and growth; paper: blends alone, at the uniform ratio "
-        "that the budget sets, with clustered criteria (He et al. 2021)",
+        "that the budget sets, with clustered criteria and without growth (He et al. 2021)",
     )
     criteria_clusters: int | None = Field(
         None,
         ge=2,
         description="cluster the criteria of each blend by how alike they rank, and weigh one of each cluster; "
-        "default: every criterion has its weight, and 3 clusters with blend: paper",
+        "default: every criterion has its weight, and (up to) 3 clusters with blend: paper",
     )
     blend_by: Literal["network", "stage", "group"] = Field("stage", description="groups that share a blend")
     growth: int = Field(1, ge=0, le=3, description="most modules that growth may add to a stage")
@@ -365,6 +365,16 @@ class SearchConfig(Section):
             raise ValueError(
                 "space.blend: paper prunes every group by the ratio that the budget sets, and there is none; set "
                 "budget.params, budget.macs or budget.bytes"
+            )
+        if self.space.blend == "paper" and len(self.space.criteria) < 2:
+            raise ValueError(
+                "space.blend: paper searches blends alone, and of one criterion there is but one; name two or more in "
+                "space.criteria"
+            )
+        if self.search.bisections and (self.space.blend == "paper" or self.search.strategy == "random"):
+            raise ValueError(
+                "search.bisections: the answer would start a search over keep ratios, and space.blend: paper and "
+                "search.strategy: random have no use for it; set 0"
             )
         if self.surrogate.warm_start and not self.steered:
             raise ValueError(

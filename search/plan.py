@@ -162,7 +162,7 @@ class SearchPlan:
     def _starting_individuals(self) -> list[Genome]:
         """What a careful person would try first: uniform by L1, uniform by mean rank, the same as narrow as the
         reference curve advises (:mod:`search.start`), and the sensitivity answer. Where blends alone are searched: each
-        criterion by itself and the mean rank, so that no blend ships that its own probe finds worse than a criterion.
+        criterion by itself, and the first of each cluster alike.
         """
         if not self.space.varies_ratios:
             alone = np.eye(len(self.space.criteria)).tolist()

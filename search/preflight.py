@@ -80,6 +80,11 @@ def check(config: SearchConfig) -> Preflight:
         space.repair(space.least())
     except InfeasibleBudget as error:
         raise ConfigError(str(error)) from None
+    if not space.varies_ratios and space.budget.met(layout.cost(layout.full())):
+        raise ConfigError(
+            "budget: the whole base network meets it, so space.blend: paper would remove nothing; lower it, or set "
+            "space.blend: joint"
+        )
     images = config.probe.images or advised_images(splits.train, config.seed)
     base, least = layout.cost(layout.full()), space.cost(space.least())
     return Preflight(config, splits, spec, space, survey, base, least, images)

@@ -110,7 +110,7 @@ class _Stream:
         places = windows.shape[:dims]
         count, each = math.prod(places), math.prod(places[1:])
         self._every = self._every or _stride(self._images * each // self._wanted, each)
-        for rows in torch.arange(self._next, count, self._every, device=windows.device).split(AT_ONCE):  # type: ignore[no-untyped-call]
+        for rows in torch.arange(min(self._next, count), count, self._every, device=windows.device).split(AT_ONCE):  # type: ignore[no-untyped-call]
             taken = windows[torch.unravel_index(rows, places)].flatten(1).double()
             taken = torch.cat([taken, taken.new_ones(len(taken), 1)], dim=1)
             self._sums += (taken.T @ (taken if self._sums.shape[1] > 1 else taken[:, -1:])).cpu()

@@ -53,7 +53,7 @@ def follow(network: nn.Module, layout: Layout, images: Tensor) -> tuple[Reading,
     ]
     with evaluating(network), hooked(hooks), torch.enable_grad():
         # Images that want gradients: autograd then sees every layer, frozen ones as well.
-        logits = network(images.detach().requires_grad_())
+        logits = network(images.detach().requires_grad_().clone())  # a network may overwrite what it is given
     readers = _readers(logits.grad_fn)
     alike: dict[Any, list[str]] = {}
     for name, call in calls.items():

@@ -58,7 +58,9 @@ def cached_scores(
 def content_key(
     network: nn.Module, layout: Layout, criteria: Sequence[str], scoring: Tensors, *settings: object
 ) -> str:
-    """Hash of everything that decides scores: weights, groups, criteria, images, code, and how sums are made.
+    """Hash of everything that decides scores: weights, layers and their settings, groups, criteria, images, code.
+
+    Of a user's network the files that define its modules count, not what those files import.
 
     Args:
         network: grown, with its weights.
@@ -67,6 +69,9 @@ def content_key(
     found = hashlib.sha256(_code(tuple(dict.fromkeys(type(module) for module in network.modules()))))
     how = (scoring.images.device.type, scoring.memory_format, torch.__version__, torch.get_num_threads())
     about = (tuple(criteria), settings, *how)
+    for name, module in network.named_modules():
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, bool | int | float | str | tuple | None)}
+        found.update(repr((name, type(module).__qualname__, sorted(plain.items()))).encode())
     found.update(repr(about).encode())
     for group in layout.groups:
         members = [(member.layer, member.side, member.positions.tolist()) for member in group.members]

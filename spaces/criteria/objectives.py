@@ -69,8 +69,9 @@ class Preview:
         x = self.features.double()
         centred = x - x.mean(dim=0)
         gram = centred.T @ centred
-        ridge = RIDGE * gram.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
-        gram.diagonal().add_(ridge)
+        spread = gram.diagonal().mean()
+        # Where no feature varies any ridge gives the same: nothing can be painted.
+        gram.diagonal().add_(RIDGE * spread if spread > 1e-100 else torch.ones_like(spread))
         weights = torch.linalg.solve(gram, centred.T @ (self.thumbnails - self.thumbnails.mean(dim=0)))
         return weights, self.thumbnails.mean(dim=0) - x.mean(dim=0) @ weights
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from spaces.criteria.evidence import Evidence
 from spaces.groups import Group
 
+ROUNDING = 1e-6
+"""Of the greatest vote: masks of float32 that differ by less have not been told anything."""
+
 
 def score(group: Group, evidence: Evidence, generator: torch.Generator) -> Tensor:
     """``|Σ_k M_ki| / 2`` over classes k, less the group's least, float64 ``[group.size]``: see :class:`Evidence`.
@@ -20,4 +23,5 @@ def score(group: Group, evidence: Evidence, generator: torch.Generator) -> Tenso
     Masks that are learned in a few passes stay close to the ones they begin as: what tells channels apart is the rest.
     """
     votes = evidence.class_masks[group.name].sum(dim=0).abs() / 2
-    return votes - votes.min()
+    spread = votes - votes.min()
+    return spread if spread.max() > ROUNDING * votes.max() else torch.zeros_like(votes)

@@ -313,6 +313,10 @@ FITTING: dict[str, tuple[Changes, str]] = {
         {"network.arguments": {"stem": 4, "widths": [8] * 7, "modules": [1] * 7}, "space.growth": 1},
         "space.growth: 1 makes 128 growths",
     ),
+    "a budget that takes nothing from blends alone": (
+        {"budget.params": 1.0, "space.blend": "paper"},
+        "budget: the whole base network meets it, so space.blend: paper would remove nothing",
+    ),
     "a budget that cannot be met": ({"budget.params": 10}, "budget: params ≤ 10 was asked, the least possible is 106"),
     "a share that cannot be met": (
         {"budget.macs": "1/100000"},

@@ -46,6 +46,20 @@ def test_a_configuration_survives_its_own_text(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.yaml") == config
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"space": {"blend": "paper"}}, "set budget.params, budget.macs or budget.bytes"),
+        ({"space": {"blend": "paper", "criteria": ["l1"]}, "budget": {"params": 0.5}}, "name two or more"),
+        ({"space": {"blend": "paper"}, "budget": {"params": 0.5}, "search": {"bisections": 2}}, "search.bisections: "),
+        ({"search": {"bisections": 2, "strategy": "random"}}, "search.bisections: "),
+        ({"space": {"criteria": ["l1", "l2"], "criteria_clusters": 3}}, "cannot exceed the 2 of space.criteria"),
+    ],
+)
+def test_settings_that_leave_nothing_to_search_are_refused(settings: dict[str, Any], told: str) -> None:
+    assert told in refused({**LEAST, **settings})
+
+
 def test_the_examples_can_be_read() -> None:
     for path in sorted((Path(__file__).parents[2] / "examples").glob("*.yaml")):
         assert load_config(path).name

@@ -12,14 +12,15 @@ from tiny_space import evaluate, tiny_space
 from search.step_search import LAST_BOUND, step_search, to_budget
 from spaces.budget import Budget
 from spaces.genome import Genome
+from spaces.space import Space
 
 FREE = replace(tiny_space(), budget=Budget())
 NAMES = FREE.ungrown.names
 
 
-def followed(accuracy: Callable[[Genome], float], bisections: int) -> tuple[list[Genome], Genome]:
+def followed(accuracy: Callable[[Genome], float], bisections: int, space: Space = FREE) -> tuple[list[Genome], Genome]:
     """The genomes asked for and the answer."""
-    search = step_search(FREE, 1.0, bisections)
+    search = step_search(space, 1.0, bisections)
     asked = [next(search)]
     try:
         while True:
@@ -61,3 +62,9 @@ def test_the_answer_uses_its_budget(part: float) -> None:
     assert 0.9 * limit < space.cost(scaled).params <= limit
     order = np.argsort(genome.keep)
     assert (np.diff(np.asarray(scaled.keep)[order]) >= 0).all(), "what was wider than another is not narrower now"
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget(params=FREE.ungrown.cost(FREE.ungrown.full()).params)])
+def test_room_for_the_whole_network_does_not_undo_what_was_found(budget: Budget) -> None:
+    _, found = followed(lambda genome: 1.0, 2, replace(FREE, budget=budget))
+    assert max(found.keep[FREE.groups.index(name)] for name in NAMES) < 0.5

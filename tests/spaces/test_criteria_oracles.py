@@ -202,6 +202,13 @@ def test_label_free_slopes_are_derivatives_of_a_gate(
             np.testing.assert_allclose(found[group.name][0, channel], slope.abs().mean(), rtol=1e-4, atol=1e-8)
 
 
+def test_nothing_can_be_painted_from_dead_features() -> None:
+    network = prepared(Chain)
+    with torch.no_grad():
+        network.b.bias.fill_(-1e6)  # type: ignore[union-attr,operator]
+    assert all((table == 0).all() for table in scores(network, "reconstruction").values())
+
+
 def test_label_free_scores_never_see_the_labels() -> None:
     network = prepared(Mixed)
     layout = layout_of(network)

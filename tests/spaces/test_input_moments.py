@@ -81,3 +81,31 @@ def test_strides_come_to_every_place(wanted: int, period: int) -> None:
     stride = _stride(wanted, period)
     assert stride >= wanted
     assert {i * stride % period for i in range(period)} == set(range(period))
+
+
+def test_batches_without_a_sample_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_moments, "FEWEST", 4)
+    network = prepared(Mixed)
+    images, _ = data(400)
+    for one, other in zip(*(measure_inputs(network, layout_of(network), images, b) for b in (1, 400)), strict=True):
+        assert one.mean == pytest.approx(other.mean, abs=1e-12)
+
+
+class Overwriting(nn.Module):
+    """Takes its input for its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.two(torch.relu(self.one(x.sub_(0.5)))).mean((2, 3))
+        return found
+
+
+def test_a_network_that_overwrites_its_images_is_followed_all_the_same() -> None:
+    network = prepared(Overwriting)
+    images = data()[0]
+    before = images.clone()
+    assert [r.layers for r in follow(network, layout_of(network), images)] == [("two",)]
+    assert torch.equal(images, before)

@@ -95,9 +95,16 @@ def tensors() -> Tensors:
     return Tensors(images, torch.arange(6), torch.full((1, 1, 1, 1), 9.0), torch.full((1, 1, 1, 1), 5.0))
 
 
+def changed_layer() -> str:
+    other = network()
+    next(m for m in other.modules() if isinstance(m, torch.nn.BatchNorm2d)).eps *= 10
+    return content_key(other, LAYOUT, CRITERIA, tensors(), 64, 0)
+
+
 CHANGES: dict[str, Callable[[], str]] = {
     "weights": changed_weight,
     "images": changed_image,
+    "settings of a layer": changed_layer,
     "labels": lambda: content_key(
         network(), LAYOUT, CRITERIA, replace(tensors(), labels=torch.arange(6).flip(0)), 64, 0
     ),
