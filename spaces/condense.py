@@ -32,15 +32,27 @@ def cluster_criteria(tables: Sequence[np.ndarray], count: int) -> tuple[int, ...
     """
     mean = mean_agreement(map(spearman, tables))
     found = np.full(len(mean), SILENT)
-    speaking = np.flatnonzero(np.isfinite(mean.diagonal()))
-    if len(speaking) == 0:
-        return tuple(found.tolist())
-    mean = np.nan_to_num(mean, nan=0.0)
-    distance = (1.0 - mean)[np.ix_(speaking, speaking)]
-    np.fill_diagonal(distance, 0.0)
-    labels = np.ones(1, dtype=int)
-    if len(speaking) > 1:
-        labels = fcluster(linkage(squareform(distance, checks=False), "average"), count, "maxclust")
-    order = list(dict.fromkeys(labels.tolist()))
-    found[speaking] = [order.index(label) for label in labels.tolist()]
+    speaking, joins = join_alike(mean)
+    labels = fcluster(joins, count, "maxclust").tolist() if len(speaking) > 1 else [1] * len(speaking)
+    order = list(dict.fromkeys(labels))
+    found[speaking] = [order.index(label) for label in labels]
     return tuple(found.tolist())
+
+
+def join_alike(correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average linkage of criteria on 1 − ρ, turned so that neighbours are most alike.
+
+    Args:
+        correlation: mean rank correlations, float ``[J, J]``, diagonal NaN for criteria that take no part. A pair that
+            never takes part together counts as uncorrelated.
+
+    Returns:
+        Rows of the criteria that take part, int64 ``[M]``, ascending; and scipy's linkage matrix over them, float64
+        ``[M − 1, 4]``, empty for fewer than two.
+    """
+    members = np.flatnonzero(np.isfinite(correlation.diagonal()))
+    if len(members) < 2:
+        return members, np.empty((0, 4))
+    distance = 1.0 - np.nan_to_num(correlation[np.ix_(members, members)], nan=0.0)
+    np.fill_diagonal(distance, 0.0)
+    return members, linkage(squareform(distance, checks=False), "average", optimal_ordering=True)

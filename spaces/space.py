@@ -143,7 +143,10 @@ class Space:
         return self._uniform(tuple(0 for _ in self.max_growth), self.min_width, self.min_keep)
 
     def uniform(self, keep: float, weights: tuple[float, ...] | None = None, growth: Growth | None = None) -> Genome:
-        """All groups at the same keep ratio, one blend everywhere (equal weights by default)."""
+        """All groups at the same keep ratio, one blend everywhere: equal weights by default.
+
+        As far as ``kinds`` let it: of each criteria cluster the greatest weight stays, of equals the first.
+        """
         return self._uniform(growth or tuple(0 for _ in self.max_growth), 1.0, keep, weights)
 
     def _uniform(self, growth: Growth, width: float, keep: float, weights: tuple[float, ...] | None = None) -> Genome:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
-from scipy.spatial.distance import squareform
+from scipy.cluster.hierarchy import fcluster, leaves_list
+
+from spaces.condense import join_alike
 
 ALIKE = 0.7
 """Criteria are of one block where the mean correlation between the parts that join is at least this."""
@@ -39,14 +40,9 @@ def grow_tree(correlation: np.ndarray) -> Tree:
     """The tree of criteria.
 
     Args:
-        correlation: mean rank correlations, float ``[J, J]``, diagonal NaN for criteria that take no part. A pair that
-            never takes part together counts as uncorrelated.
+        correlation: see :func:`spaces.condense.join_alike`.
     """
-    members = np.flatnonzero(np.isfinite(np.diag(correlation)))
+    members, joins = join_alike(correlation)
+    leaves = members[leaves_list(joins)] if len(members) > 1 else members
     others = [i for i in range(len(correlation)) if i not in members]
-    if len(members) < 2:
-        return Tree(tuple(members.tolist()), np.empty((0, 4)), (*members.tolist(), *others))
-    distance = 1 - np.nan_to_num(correlation[np.ix_(members, members)], nan=0.0)
-    np.fill_diagonal(distance, 0.0)
-    joins = linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
-    return Tree(tuple(members.tolist()), joins, (*members[leaves_list(joins)].tolist(), *others))
+    return Tree(tuple(members.tolist()), joins, (*leaves.tolist(), *others))
