@@ -34,7 +34,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/predictor.py benchmarks/tables/digits.parquet benchmarks/tables/signs.parquet
 	$(BIN)/python benchmarks/table_search.py benchmarks/tables/digits.parquet benchmarks/tables/signs.parquet
 	$(BIN)/python benchmarks/compensation.py
-	$(BIN)/python benchmarks/blend_study.py examples/digits.yaml
+	$(BIN)/python benchmarks/blend_study.py examples/digits.yaml --set training.epochs=10
 	$(BIN)/python benchmarks/live.py examples/digits.yaml
 
 clean:

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from search.config import SearchConfig
     from search.report import Finals
     from search.run import Result
@@ -40,6 +42,8 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such 
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster: auto, or HOST:6379 of its head; default: one on this machine.")
 ]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="inception, a torchvision CNN or package.module:factory.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="digits, a torchvision set, a folder or a .parquet file.")]
 Quietly = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
@@ -87,12 +91,8 @@ def resume(run: Run, address: Address = None, as_json: Json = False, quiet: Quie
 
 @app.command()
 def inspect(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="inception, a torchvision CNN or package.module:factory.")
-    ],
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="digits, a torchvision set, a folder or a .parquet file.")
-    ],
+    model: Model,
+    data: Data,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -115,10 +115,7 @@ def inspect(
     if as_json:
         _print_json(inspection.to_json())
         return
-    console = _stdout()
-    for part in (inspection.groups_table(), inspection.budget_table(), *inspection.lines()):
-        console.print(part, markup=False)
-        console.print()
+    _print_parts((inspection.groups_table(), inspection.budget_table(), *inspection.lines()))
 
 
 @app.command()
@@ -160,22 +157,15 @@ def complexity(
         page = write_complexity(found, out or Path(folder_name(data)))
     if as_json:
         _print_json({"report": str(page), **found.to_json()})
-        return
-    console = _stdout()
-    for part in render(found):
-        console.print(part)
-        console.print()
-    typer.echo(f"report: {page}")
+    else:
+        _print_parts(render(found))
+        typer.echo(f"report: {page}")
 
 
 @app.command()
 def criteria(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="inception, a torchvision CNN or package.module:factory.")
-    ],
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="digits, a torchvision set, a folder or a .parquet file.")
-    ],
+    model: Model,
+    data: Data,
     set_: Set = None,
     width: Annotated[float, typer.Option(help="Share of channels that stay where pruned sets are compared.")] = 0.5,
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default: criteria-MODEL-DATA here.")] = None,
@@ -202,12 +192,9 @@ def criteria(
         page = write_criteria(found, weights, folder)
     if as_json:
         _print_json({"report": str(page), **found.to_json()})
-        return
-    console = _stdout()
-    for part in render(found):
-        console.print(part)
-        console.print()
-    typer.echo(f"report: {page}")
+    else:
+        _print_parts(render(found))
+        typer.echo(f"report: {page}")
 
 
 @app.command()
@@ -412,6 +399,14 @@ def _stdout() -> Any:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def _print_parts(parts: Iterable[RenderableType]) -> None:
+    """One below the other with a line between; text is taken as it stands."""
+    console = _stdout()
+    for part in parts:
+        console.print(part, markup=False)
+        console.print()
 
 
 def _print_json(content: dict[str, Any]) -> None:

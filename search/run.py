@@ -32,7 +32,7 @@ from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import Evaluation
 from workers.jobs import base_job, evaluation_job, trunk_job
-from workers.tensors import load_tensors, save_tensors
+from workers.prepare import adopt_base
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def _guidance(run: Drive) -> Guidance | None:
 def _prepare(run: Drive) -> tuple[Foundation, float]:
     """Train the base network, grow and score it; both on the cluster. Its validation accuracy is the second result."""
     started = time.time()
-    _adopt_weights(run)
+    if run.config.network.weights is not None:
+        adopt_base(Path(run.config.network.weights), run.settings.base_weights)
     run.view.step(f"base network: {'reading' if run.settings.base_weights.exists() else 'training'} it")
     run.cluster.use(base_job, run.data, run.settings)
     [accuracy] = run.cluster.map([None])
@@ -162,15 +163,6 @@ def _prepare(run: Drive) -> tuple[Foundation, float]:
         run.note(base_seconds=time.time() - started)
     space, clusters = run.preflight.space, run.config.space.clusters
     return Foundation(space if clusters is None else condensed(space, trunks, clusters), trunks), accuracy
-
-
-def _adopt_weights(run: Drive) -> None:
-    """The user's own base weights take the place of base training."""
-    weights, path = run.config.network.weights, run.settings.base_weights
-    if weights is not None and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors, _ = load_tensors(Path(weights))
-        save_tensors(path, tensors, {"role": "base"})
 
 
 def _course(run: Drive, expected: Forecast, base_accuracy: float) -> Course:

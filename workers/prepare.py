@@ -21,7 +21,7 @@ from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import seed_for, torch_generator
 from workers.batches import Tensors, TensorSplits, place
 from workers.score_cache import cached_scores, content_key
-from workers.tensors import load_weights, save_tensors
+from workers.tensors import load_tensors, load_weights, save_tensors
 from workers.train import TrainSettings, train
 
 
@@ -47,6 +47,17 @@ def train_base(
     train(network, data.train, settings, seed_for(seed, "base"), checkpoint=checkpoint, after_epoch=after_epoch)
     save_tensors(path, network.state_dict(), {"role": "base"})
     checkpoint.unlink(missing_ok=True)
+
+
+def adopt_base(weights: Path, path: Path) -> None:
+    """The user's own ``weights`` take the place of base training; nothing happens where ``path`` is there already.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    if not path.exists():
+        tensors, _ = load_tensors(weights)
+        save_tensors(path, tensors, {"role": "base"})
 
 
 def load_base(spec: NetworkSpec, seed: int, path: Path) -> nn.Module:

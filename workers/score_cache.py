@@ -96,7 +96,6 @@ def _code(modules: tuple[type[nn.Module], ...]) -> bytes:
         for path in sorted(Path(folder).rglob("*.py")):
             found.update(path.read_bytes())
     for module in modules:
-        found.update(module.__qualname__.encode())
         source = inspect.getsourcefile(module)
         if source is not None and not module.__module__.startswith("torch."):
             found.update(Path(source).read_bytes())

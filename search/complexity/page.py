@@ -8,8 +8,7 @@ from search.complexity import sentences
 from search.complexity.report import ComplexityReport
 from search.report import wording
 from search.report.markup import Markup, join, tag
-from search.report.plain import FIGURES, POLICY, figure, section, sentence, table
-from search.report.style import style_sheet
+from search.report.plain import document, figure, section, sentence, table
 
 
 def build_page(report: ComplexityReport, plots: Mapping[str, bytes]) -> str:
@@ -21,14 +20,7 @@ def build_page(report: ComplexityReport, plots: Mapping[str, bytes]) -> str:
         tag("main", _overlap(report, plots), _reduced(report, plots), _pictures(report), _width(report)),
         tag("footer", sentences.method_line(report) + "."),
     )
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        tag("title", f"{wording.plain(report.measured.source)}: {title}"),
-        tag("style", Markup(style_sheet() + FIGURES)),
-    )
-    return join(Markup("<!doctype html>"), tag("html", head, body, lang="en"))
+    return document(f"{wording.plain(report.measured.source)}: {title}", body)
 
 
 def _top(report: ComplexityReport, title: str) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from spaces.criteria import CRITERIA, resolve
 from spaces.criteria.scoring import left_out
 from spaces.foundation import Trunk
 from workers.jobs import RunSettings, VisibleData, base_job, trunk_job
+from workers.prepare import adopt_base
 from workers.threads import torch_threads
 
 
@@ -72,8 +72,7 @@ def _score(preflight: Preflight, settings: RunSettings, step: Callable[[str], No
         epochs = config.base_training.epochs
         step(f"training {config.network.name}: {epochs} epochs of {len(data.train):,} images")
     else:
-        settings.base_weights.parent.mkdir(parents=True)
-        shutil.copy(config.network.weights, settings.base_weights)
+        adopt_base(Path(config.network.weights), settings.base_weights)
     accuracy = base_job(data, settings)(None)
     groups, criteria = len(preflight.layout.groups), len(settings.criteria)
     step(f"base network: {accuracy:.2%} on validation; scoring {groups} groups by {criteria} criteria")

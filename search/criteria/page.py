@@ -9,8 +9,7 @@ from search.criteria.report import CriteriaReport
 from search.criteria.tree import ALIKE
 from search.report import wording
 from search.report.markup import Markup, join, tag
-from search.report.plain import FIGURES, POLICY, figure, section, sentence, table
-from search.report.style import style_sheet
+from search.report.plain import document, figure, section, sentence, table
 
 _TABLES = "table{font-size:14px}"
 
@@ -31,14 +30,7 @@ def build_page(report: CriteriaReport, plots: Mapping[str, bytes]) -> str:
         tag("main", _blocks(report, plots), _pruned(plots), _criteria(report), _groups(report, plots)),
         tag("footer", "Written by niwaki criteria; all figures are in criteria.json beside this page."),
     )
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        tag("title", f"{subject}: {title}"),
-        tag("style", Markup(style_sheet() + FIGURES + _TABLES)),
-    )
-    return join(Markup("<!doctype html>"), tag("html", head, body, lang="en"))
+    return document(f"{subject}: {title}", body, _TABLES)
 
 
 def _blocks(report: CriteriaReport, plots: Mapping[str, bytes]) -> Markup:

@@ -5,10 +5,23 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from search.report.markup import Child, Markup, tag
+from search.report.markup import Child, Markup, join, tag
+from search.report.style import style_sheet
 
-POLICY = "default-src 'none';style-src 'unsafe-inline';img-src data:"
-FIGURES = "figure img{display:block;max-width:100%;height:auto;border-radius:6px;background:#fff}"
+_POLICY = "default-src 'none';style-src 'unsafe-inline';img-src data:"
+_FIGURES = "figure img{display:block;max-width:100%;height:auto;border-radius:6px;background:#fff}"
+
+
+def document(title: str, body: Markup, style: str = "") -> str:
+    """The whole page around ``body``; ``style`` is added to the style sheet of all pages."""
+    head = tag(
+        "head",
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        tag("title", title),
+        tag("style", Markup(style_sheet() + _FIGURES + style)),
+    )
+    return join(Markup("<!doctype html>"), tag("html", head, body, lang="en"))
 
 
 def section(title: str, *children: Child) -> Markup:
