@@ -16,7 +16,9 @@ import workers.train
 from spaces.networks import NetworkSpec, build_network
 from workers.augment import augment
 from workers.batches import Tensors, place
-from workers.train import Diverged, TrainSettings, _loss, _rate, train
+from workers.losses import Objective, Step
+from workers.train import Diverged, TrainSettings, train
+from workers.training.schedule import rate
 
 SHAPE, CLASSES = (1, 6, 6), 3
 SETTINGS = TrainSettings(epochs=4, batch_size=16, shift=1, distillation=0.5, label_smoothing=0.1)
@@ -161,16 +163,16 @@ def test_loss_by_hand() -> None:
     soft = (np.exp(teacher) * (teacher - student)).sum(axis=1).mean()
     settings = TrainSettings(label_smoothing=smoothing, distillation=alpha, temperature=temperature)
     tensors = torch.from_numpy(logits), torch.from_numpy(labels)
-    found = _loss(*tensors, torch.from_numpy(target), settings)
+    found = Objective(settings)(Step(*tensors, torch.from_numpy(target)))
     assert float(found) == pytest.approx((1 - alpha) * hard + alpha * temperature**2 * soft)
-    assert float(_loss(*tensors, None, settings)) == pytest.approx(hard)
+    assert float(Objective(settings)(Step(*tensors))) == pytest.approx(hard)
     without = replace(settings, distillation=0.0)
-    assert float(_loss(*tensors, torch.from_numpy(target), without)) == pytest.approx(hard)
+    assert float(Objective(without)(Step(*tensors, torch.from_numpy(target)))) == pytest.approx(hard)
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
 def test_schedules_stay_between_nothing_and_the_learning_rate(schedule: str) -> None:
-    rates = np.array([_rate(schedule, p) for p in np.linspace(0, 1, 401)[:-1]])
+    rates = np.array([rate(schedule, p) for p in np.linspace(0, 1, 401)[:-1]])
     assert rates.max() == pytest.approx(1.0)
     assert rates.min() > 0
     assert np.abs(np.diff(rates)).max() < 0.02

@@ -1,0 +1,1 @@
+"""The parts of a training; :mod:`workers.train` tells how they work together."""
