@@ -206,12 +206,12 @@ def test_another_schema_version_is_refused(tmp_path: Path, monkeypatch: pytest.M
     archive = Archive(tmp_path)
     fill(archive, 5)
     archive.close()
-    monkeypatch.setattr(search.archive, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(search.archive, "SCHEMA_VERSION", 99)
     for read in (Archive, read_archive):
-        with pytest.raises(ArchiveError, match="schema version 2, this Niwaki reads 3"):
+        with pytest.raises(ArchiveError, match="schema version 3, this Niwaki reads 99"):
             read(tmp_path)
     journal(tmp_path).unlink()
-    with pytest.raises(ArchiveError, match="schema version 2, this Niwaki reads 3"):
+    with pytest.raises(ArchiveError, match="schema version 3, this Niwaki reads 99"):
         Archive(tmp_path)
 
 
