@@ -20,7 +20,7 @@ from spaces.foundation import Foundation
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
-from workers.evaluation import INTERVAL, PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
+from workers.evaluation import INTERVAL, PASSING, PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
 
 STEPS = "seed:steps"
 """The origin of a structural search's probes (:mod:`search.step_search`)."""
@@ -102,7 +102,7 @@ class SearchPlan:
         request = evaluation.request
         if request.stage == INTERVAL and self._population is not None:
             self._population.tell(evaluation)
-        elif request.stage != PROBE:
+        elif request.stage not in PASSING:
             self.trainings.append(evaluation)
         elif request.origin == "control:sensitivity":
             self._ladder.append(evaluation)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from spaces.genome import Genome
 
 PROBE, TUNE, INTERVAL, TRAIN, SCRATCH = "probe", "tune", "interval", "train", "scratch"
+PASSING = (PROBE, INTERVAL)
+"""Stages that candidates pass in numbers; the others are trainings to an end, each with its own run in MLflow."""
 OK, FAILED = "ok", "failed"
 REASONS = ("oom", "nan", "timeout", "error", "worker_lost")
 
