@@ -60,6 +60,11 @@ class LargeMargin(nn.Module):
     def read(self, step: Step) -> Step:
         """The step with the logits −d_k + ½ ‖x‖² instead of those with the bias that the layer happens to hold."""
         assert step.features is not None
+        if step.logits.shape[1] != len(self.means):
+            raise ValueError(
+                f"loss: l_gm: the network's last linear layer has {len(self.means)} outputs and the network "
+                f"{step.logits.shape[1]}: it is not the classifier; set loss: cross_entropy"
+            )
         means = self.means.to(step.features.dtype)
         return replace(step, logits=step.features @ means.T - _half_square(means))
 

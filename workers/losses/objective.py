@@ -41,6 +41,11 @@ class Objective(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         """The loss of a step: a scalar."""
+        # Variances and distances are differences of large numbers: they need single precision throughout.
+        with torch.autocast(step.logits.device.type, enabled=False):
+            return self._whole(step)
+
+    def _whole(self, step: Step) -> Tensor:
         if self._mixture is not None:
             step = self._mixture.read(step)
             loss: Tensor = self._mixture(step)
