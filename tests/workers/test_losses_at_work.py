@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import workers.train
 from spaces.randomness import torch_generator
 from workers.batches import Tensors, to_tensors
 from workers.data import DataRequest, load_splits
+from workers.losses import Objective, make_objective
 from workers.losses.channel_correlation import ChannelCorrelation, mean_distances
 from workers.losses.push import scatter, utility
 from workers.measure.accuracy import FeatureTap, measure_accuracy, predict
@@ -34,9 +37,9 @@ def trained(**settings: float | str) -> nn.Module:
     """A perceptron, trained for a second."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, FEATURES), nn.ReLU(), nn.Linear(FEATURES, 10)
-        )
+        hidden = nn.Linear(64, 96), nn.BatchNorm1d(96), nn.ReLU()
+        last = nn.Linear(96, FEATURES), nn.BatchNorm1d(FEATURES), nn.ReLU()
+        network = nn.Sequential(nn.Flatten(), *hidden, *last, nn.Linear(FEATURES, 10))
     train(network, digits()[0], TrainSettings(epochs=12, **settings), 0)  # type: ignore[arg-type]
     return network
 
@@ -68,15 +71,25 @@ def test_push_brings_utility_into_few_features() -> None:
     assert pushed[1] > 1.2 * plain[1], "its share of all utility"
 
 
-def test_channel_correlation_brings_attention_within_classes_together() -> None:
-    def ratio(network: nn.Module) -> float:
+def test_channel_correlation_brings_attention_within_classes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    objectives: list[Objective] = []
+
+    def noted(*arguments: Any) -> Objective:
+        objectives.append(make_objective(*arguments))
+        return objectives[-1]
+
+    def ratio(network: nn.Module, branch: nn.Module) -> float:
+        assert isinstance(branch, ChannelCorrelation)
         features, labels = seen(network)
-        # A branch that neither network was trained with: it is the features that must have changed.
-        branch = ChannelCorrelation(FEATURES, torch_generator(1, "another"))
         intra, inter = mean_distances(branch.attention(features).detach(), labels)
         return float(intra / inter)
 
-    assert ratio(trained(channel_correlation=1.0)) < 0.8 * ratio(trained())
+    monkeypatch.setattr(workers.train, "make_objective", noted)
+    plain, attentive = trained(), trained.__wrapped__(channel_correlation=0.1)
+    settings = TrainSettings(channel_correlation=0.1)
+    untrained = make_objective(plain, settings, torch_generator(0, "objective"))
+    before, after = (dict(o.named_modules())["_terms.channel_correlation"] for o in (untrained, objectives[-1]))
+    assert ratio(attentive, after) < 0.7 * ratio(plain, before)
 
 
 def test_the_likelihood_of_noise_is_less_than_that_of_digits() -> None:
