@@ -71,7 +71,7 @@ def train(
             saved = time.monotonic()
         if after_epoch is not None:
             after_epoch(epoch + 1)
-    objective.finish()
+    objective.finish(network)
     network.eval()
 
 

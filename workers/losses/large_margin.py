@@ -82,8 +82,8 @@ class LargeMargin(nn.Module):
         A class without images gets the mean of all.
         """
         count = max(LEAST_IMAGES, IMAGES_PER_CLASS * len(self.means))
-        index = torch.arange(0, len(data), max(1, -(-len(data) // count)), device=data.labels.device)
-        sample = replace(data, images=data.images[index], labels=data.labels[index])
+        every = max(1, -(-len(data) // count))
+        sample = replace(data, images=data.images[::every], labels=data.labels[::every])
         trial = copy.deepcopy(network)
         recalibrate(trial, sample, batch_size=256)  # running statistics of an untrained network are not its own
         with FeatureTap(trial) as tap:

@@ -87,8 +87,8 @@ class Objective(nn.Module):
         if self._mixture is not None:
             self._mixture.start(network, data)
 
-    def finish(self) -> None:
-        """Leave in the network what was learnt and inference needs; called once, when the training ends."""
+    def finish(self, network: nn.Module) -> None:
+        """Leave in ``network`` what was learnt and inference needs; called once, when the training ends."""
         if self._mixture is not None:
             self._mixture.finish()
 
