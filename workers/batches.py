@@ -36,6 +36,11 @@ class Tensors:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def fill(self) -> Tensor:
+        """The mean colour, uint8 ``[1, C, 1, 1]``: pixels that say nothing."""
+        return self.mean.round().to(self.images.dtype)
+
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 images to float32, of zero mean and unit variance per channel in the training split."""
         return ((images.to(self.mean.dtype) - self.mean) / self.scale).contiguous(memory_format=self.memory_format)

@@ -14,8 +14,11 @@ class TrainSettings:
     learning_rate: float = 0.003
     weight_decay: float = 0.01
     schedule: str = "one_cycle"
+    warm_up: float = 0.0
+    ema: float = 0.0
     label_smoothing: float = 0.0
     distillation: float = 0.0
     temperature: float = 4.0
     shift: int = 0
     flip: bool = False
+    cutout: int = 0
