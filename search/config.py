@@ -136,6 +136,12 @@ class TrainConfig(Section):
         lt=1,
         description="decay of an average of the weights over the steps, which is what a training ends with; 0 is off",
     )
+    give_up: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the epochs after which a training that is no better than guessing is given up; 0 is off",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
     distillation: float = Field(0.0, ge=0, le=1, description="weight of the base network's soft labels; 0 is off")
     temperature: float = Field(4.0, gt=0, description="temperature of the soft labels")

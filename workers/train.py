@@ -20,6 +20,7 @@ from workers.batches import Tensors
 from workers.losses import Step, make_objective
 from workers.training.average import Average
 from workers.training.course import Course, steps_per_epoch
+from workers.training.hope import Hope, Hopeless
 from workers.training.optimizer import make_optimizer
 from workers.training.progress import Progress
 from workers.training.schedule import rate
@@ -27,7 +28,7 @@ from workers.training.settings import TrainSettings
 from workers.training.termination import Preempted, terminations
 from workers.training.watch import Diverged, Watch
 
-__all__ = ["Diverged", "Preempted", "TrainSettings", "train"]
+__all__ = ["Diverged", "Hopeless", "Preempted", "TrainSettings", "train"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def train(
 
     Raises:
         Diverged: the loss is not finite or has exploded.
+        Hopeless: nothing was learnt by the time that ``settings.give_up`` says.
         Preempted: the process received SIGTERM, and has written the checkpoint since.
     """
     job = _Job(data, settings, seed, soft_labels)
@@ -108,6 +110,7 @@ def _start(network: nn.Module, job: _Job) -> Course:
         make_optimizer(network, objective, job.settings),
         Watch(classes, job.steps, job.device),
         Average(network, job.settings.ema) if job.settings.ema else None,
+        Hope(job.data.labels, job.settings.epochs, job.settings.give_up) if job.settings.give_up else None,
     )
 
 
@@ -140,6 +143,10 @@ def _train_epoch(course: Course, job: _Job, done: int, after_step: Callable[[int
             if course.average is not None:
                 course.average.update(step)
             course.watch.note(loss, step)
+            if course.hope is not None:
+                course.hope.note(logits, data.labels[index])
+                if (step + 1) % job.steps_per_epoch == 0:
+                    course.hope.judge(epoch + 1)
             after_step(step + 1)
     return (epoch + 1) * job.steps_per_epoch
 

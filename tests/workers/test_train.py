@@ -16,7 +16,7 @@ from training_cases import CLASSES, SETTINGS, make_data, make_network, same
 import workers.train
 from workers.losses import Objective, Step
 from workers.recalibrate import recalibrate
-from workers.train import Diverged, TrainSettings, train
+from workers.train import Diverged, Hopeless, TrainSettings, train
 from workers.training.average import Average
 from workers.training.schedule import rate
 from workers.training.watch import LOOK_EVERY, Watch
@@ -162,3 +162,26 @@ def test_a_training_with_ema_ends_with_averages_and_their_batch_norm_statistics(
     statistics = {name: value.clone() for name, value in averaged.named_buffers()}
     recalibrate(averaged, data, SETTINGS.batch_size)
     assert all(torch.equal(value, statistics[name]) for name, value in averaged.named_buffers())
+
+
+@pytest.mark.parametrize(("share", "epoch"), [(0.01, 1), (0.5, 3), (0.8, 5)])
+def test_a_training_that_learns_nothing_is_given_up_when_its_time_is_over(share: float, epoch: int) -> None:
+    data = make_data(200)
+    generator = torch.Generator().manual_seed(3)
+    data = replace(data, images=torch.zeros_like(data.images), labels=torch.randint(0, 3, (200,), generator=generator))
+    settings = TrainSettings(epochs=6, batch_size=50, give_up=share)
+    epochs: list[int] = []
+    with pytest.raises(
+        Hopeless, match=f"^no better than guessing in epoch {epoch} of 6: .*the commonest class is 3.*%$"
+    ):
+        train(make_network(), data, settings, 0, after_epoch=epochs.append)
+    assert epochs == list(range(1, epoch))
+
+
+def test_a_training_that_learns_is_not_given_up_and_is_the_same_as_without_the_rule() -> None:
+    data = make_data(64)
+    data = replace(data, images=data.images // 2 + (60 * data.labels[:, None, None, None]).byte())
+    networks = [make_network() for _ in range(2)]
+    for network, share in zip(networks, (0.0, 0.3), strict=True):
+        train(network, data, TrainSettings(epochs=6, batch_size=16, give_up=share, learning_rate=0.01), 0)
+    assert same(*networks)

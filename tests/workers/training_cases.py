@@ -13,7 +13,15 @@ from workers.train import TrainSettings
 SHAPE, CLASSES = (1, 6, 6), 3
 SETTINGS = TrainSettings(epochs=4, batch_size=16, shift=1, distillation=0.5, label_smoothing=0.1)
 EVERYTHING = TrainSettings(
-    epochs=4, batch_size=16, shift=1, flip=True, cutout=2, distillation=0.5, label_smoothing=0.1, ema=0.9
+    epochs=4,
+    batch_size=16,
+    ema=0.9,
+    give_up=0.99,
+    label_smoothing=0.1,
+    distillation=0.5,
+    shift=1,
+    flip=True,
+    cutout=2,
 )
 
 

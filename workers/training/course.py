@@ -9,6 +9,7 @@ from torch import nn
 
 from workers.losses import Objective
 from workers.training.average import Average
+from workers.training.hope import Hope
 from workers.training.watch import Watch
 
 
@@ -21,11 +22,18 @@ class Course:
     optimizer: torch.optim.Optimizer
     watch: Watch
     average: Average | None
+    hope: Hope | None
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """What has a state besides the optimizer, by the name under which it is stored."""
-        named = {"network": self.network, "objective": self.objective, "watch": self.watch, "average": self.average}
+        named = {
+            "network": self.network,
+            "objective": self.objective,
+            "watch": self.watch,
+            "average": self.average,
+            "hope": self.hope,
+        }
         return {name: module for name, module in named.items() if module is not None}
 
 

@@ -16,6 +16,7 @@ class TrainSettings:
     schedule: str = "one_cycle"
     warm_up: float = 0.0
     ema: float = 0.0
+    give_up: float = 0.0
     label_smoothing: float = 0.0
     distillation: float = 0.0
     temperature: float = 4.0
