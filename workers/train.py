@@ -127,7 +127,7 @@ def _train_epoch(course: Course, job: _Job, done: int, after_step: Callable[[int
             start = (step - done + first) * size
             reseed(seed_for(job.seed, "dropout", step))
             index = order[start : start + size]
-            images = data.normalise(augment(data.images[index], draws.of(start, start + size), fill))
+            images = data.normalise(augment(data.at(index), draws.of(start, start + size), fill))
             # A block of its own for each step: until it ends, autocast goes on with the weights that it cast first.
             with _autocast(job.device):
                 logits = course.network(images).float()

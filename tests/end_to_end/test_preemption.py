@@ -39,7 +39,7 @@ def build():
 """
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_preempted_training_goes_on_in_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from training_cases import EVERYTHING, make_data, make_network, same, soft_labels
 
@@ -61,7 +61,7 @@ def test_a_preempted_training_goes_on_in_another_worker(tmp_path: Path, monkeypa
                 preempted.append(int(words[0]))
                 os.kill(preempted[0], signal.SIGTERM)
 
-    cluster = RayCluster(ClusterSettings(workers=1), limit=lambda _: 120.0)
+    cluster = RayCluster(ClusterSettings(workers=1), limit=lambda _: 600.0)
     try:
         cluster.use(build)
         thread = threading.Thread(target=preempt, daemon=True)
