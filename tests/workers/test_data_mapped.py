@@ -152,7 +152,7 @@ from workers.limits import memory_limit
 from workers.train import TrainSettings, train
 source, cache, megabytes = Path(sys.argv[1]), sys.argv[2] or None, int(sys.argv[3])
 network = nn.Sequential(nn.Conv2d(3, 4, 16, 16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-settings = TrainSettings(epochs=1, batch_size=16, flip=True, shift=2)
+settings = TrainSettings(epochs=1, batch_size=4, flip=True, shift=2)
 import numpy as np
 from workers.data import Images
 warm = Images(np.zeros((32, 3, 32, 32), np.uint8), np.arange(32) % 3, ("a", "b", "c"))
@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     def run(cache: str) -> subprocess.CompletedProcess[str]:
         # So that the set goes to files although this machine could hold it.
         script = "import workers.data.load as load; load.SHARE_OF_MEMORY = 1e-6\n" + SCRIPT
-        command = [sys.executable, "-c", script, str(source), cache, "200"]
+        command = [sys.executable, "-c", script, str(source), cache, "180"]
         environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
 
