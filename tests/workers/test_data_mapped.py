@@ -153,10 +153,8 @@ from workers.train import TrainSettings, train
 source, cache, megabytes = Path(sys.argv[1]), sys.argv[2] or None, int(sys.argv[3])
 network = nn.Sequential(nn.Conv2d(3, 4, 16, 16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
 settings = TrainSettings(epochs=1, batch_size=4, flip=True, shift=2)
-import numpy as np
-from workers.data import Images
-warm = Images(np.zeros((32, 3, 32, 32), np.uint8), np.arange(32) % 3, ("a", "b", "c"))
-train(network, to_tensors(warm, np.zeros(3), np.ones(3)), settings, 0)
+warm = load_splits(DataRequest(str(source.with_name("small.parquet"))))  # imports, threads and pools are there now
+train(network, to_tensors(warm.train, *warm.statistics()), settings, 0)
 def private():
     return sum(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1024
 before = private()
@@ -172,6 +170,7 @@ print(f"{total:.0f} MB of images, private memory grew by {private() - before:.0f
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     source = write(tmp_path / "set.parquet", 4000, 256)
+    write(tmp_path / "small.parquet", 60, 256)
 
     def run(cache: str) -> subprocess.CompletedProcess[str]:
         # So that the set goes to files although this machine could hold it.
