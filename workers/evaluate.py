@@ -92,10 +92,10 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
             outcome = _failure(request, "nan", f"not a finite number: {', '.join(bad)}")
         else:
             outcome = Outcome(request.number, OK, metrics=metrics, embedding=embedding)
-    except Diverged as error:
-        outcome = _failure(request, "nan", str(error))
     except Hopeless as error:
         outcome = _failure(request, "hopeless", str(error))
+    except Diverged as error:
+        outcome = _failure(request, "nan", str(error))
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
         outcome = _failure(request, "oom", _one_line(error))
     except Exception as error:

@@ -162,9 +162,18 @@ def _draw_epoch(job: _Job, epoch: int) -> tuple[Tensor, Draws]:
 @contextlib.contextmanager
 def _own_randomness(device: torch.device) -> Iterator[Callable[[int], object]]:
     """Dropout and its like draw from torch's global generators: the function seeds them, the end puts them back."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield torch.manual_seed
+    on_gpu = device.type == "cuda"
+    place = device.index or 0
+    with torch.random.fork_rng(devices=[place] if on_gpu else []):
+        # Not by torch.manual_seed, which seeks all kinds of devices and notes the call stack for those not there.
+        own = torch.cuda.default_generators[place] if on_gpu else None
+
+        def reseed(seed: int) -> None:
+            torch.default_generator.manual_seed(seed)
+            if own is not None:
+                own.manual_seed(seed)
+
+        yield reseed
 
 
 def _autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:

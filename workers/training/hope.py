@@ -12,11 +12,13 @@ import math
 import torch
 from torch import Tensor, nn
 
+from workers.training.watch import Diverged
+
 DEVIATIONS = 3.0
 """How far above guessing's expectation a number of hits must be to count as something learnt."""
 
 
-class Hopeless(RuntimeError):
+class Hopeless(Diverged):
     """The training has learnt nothing so far; the message says so in one line."""
 
 
