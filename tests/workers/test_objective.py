@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import workers.train
+import workers.training.progress
 from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import torch_generator
 from workers.batches import Tensors, place
@@ -70,7 +70,7 @@ class CutOff(Exception):
 def test_a_training_cut_off_ends_as_the_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, epoch: int
 ) -> None:
-    monkeypatch.setattr(workers.train, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(workers.training.progress, "CHECKPOINT_SECONDS", 0.0)
     undisturbed = make_network()
     train(undisturbed, make_data(), METHODS[name], 7, soft_labels())
 
