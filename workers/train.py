@@ -42,6 +42,7 @@ def train(
     soft_labels: Tensor | None = None,
     checkpoint: Path | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    objective: Objective | None = None,
 ) -> None:
     """Train ``network`` in place on ``data``; left in eval mode.
 
@@ -53,11 +54,13 @@ def train(
         checkpoint: file to resume from where it exists, and to write every few seconds, after an epoch. Which epochs
             it holds makes no difference to the result.
         after_epoch: called with the number of epochs done.
+        objective: what is minimised, trained with the network; ``None`` for what the settings ask for.
 
     Raises:
         Diverged: the loss is not finite.
     """
-    objective = make_objective(network, settings, torch_generator(seed, "objective"))
+    if objective is None:
+        objective = make_objective(network, settings, torch_generator(seed, "objective"))
     optimizer = make_optimizer(network, objective, settings)
     start = load_progress(checkpoint, network, objective, optimizer, seed) if checkpoint is not None else 0
     saved = -math.inf
