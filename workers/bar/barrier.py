@@ -12,7 +12,8 @@ MARGIN = 1e-4
 """Of the whole network: how far below the budget the push ends."""
 
 CAP = 1e3
-"""Of the barrier, which is infinite where the network is over its present budget: a finite push brings it back."""
+"""Of the barrier, which is infinite where the network is over its present budget. More than this pushes all gates down
+together: the network collapses far below its budget before the push can end."""
 
 
 def barrier(amount: float, low: float, high: float) -> float:

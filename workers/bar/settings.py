@@ -20,5 +20,5 @@ class BarSettings:
     """
 
     measure: Measure = "volume"
-    strength: float = 0.1
+    strength: float = 0.03
     speed: float = 10.0
