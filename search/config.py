@@ -131,7 +131,7 @@ class TrainConfig(Section):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
     margin: float = Field(0.1, ge=0, le=1, description="of l_gm: how much farther the true class's mean is held")
-    likelihood: float = Field(0.01, ge=0, le=1, description="of l_gm: weight of the features' likelihood")
+    likelihood: float = Field(0.1, ge=0, le=1, description="of l_gm: weight of the features' likelihood")
     push: float = Field(
         0.0,
         ge=0,

@@ -53,10 +53,9 @@ class LargeMargin(nn.Module):
         self._margin, self._likelihood, self._smoothing = margin, likelihood, smoothing
 
     @property
-    def means(self) -> nn.Parameter:
-        """μ, float ``[K, D]``."""
-        weight: nn.Parameter = self._classifier[0].weight
-        return weight
+    def means(self) -> Tensor:
+        """μ, float ``[K, D]``: the layer's parameter itself."""
+        return self._classifier[0].weight
 
     def read(self, step: Step) -> Step:
         """The step with the logits −d_k + ½ ‖x‖² instead of those with the bias that the layer happens to hold."""

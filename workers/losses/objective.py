@@ -73,7 +73,7 @@ class Objective(nn.Module):
             handle.remove()
 
     @property
-    def undecayed(self) -> list[nn.Parameter]:
+    def undecayed(self) -> list[Tensor]:
         """Parameters of the network that weight decay must leave alone."""
         return [] if self._mixture is None else [self._mixture.means]
 

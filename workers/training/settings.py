@@ -17,7 +17,7 @@ class TrainSettings:
     loss: str = "cross_entropy"
     label_smoothing: float = 0.0
     margin: float = 0.1
-    likelihood: float = 0.01
+    likelihood: float = 0.1
     push: float = 0.0
     channel_correlation: float = 0.0
     distillation: float = 0.0
