@@ -125,7 +125,22 @@ class TrainConfig(Section):
     schedule: Literal["cosine", "one_cycle", "constant"] = Field(
         "one_cycle", description="learning rate over the steps"
     )
+    loss: Literal["cross_entropy", "l_gm"] = Field(
+        "cross_entropy",
+        description="of the labels; l_gm: large-margin Gaussian mixture, whose likelihood tells images of another kind",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
+    margin: float = Field(0.1, ge=0, le=1, description="of l_gm: how much farther the true class's mean is held")
+    likelihood: float = Field(0.1, ge=0, le=1, description="of l_gm: weight of the features' likelihood")
+    push: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of the push of class separation into few features (Grow-Push-Prune); 0 is off",
+    )
+    channel_correlation: float = Field(
+        0.0, ge=0, le=1, description="weight of the correlation of channel attention with classes (CC-Loss); 0 is off"
+    )
     distillation: float = Field(0.0, ge=0, le=1, description="weight of the base network's soft labels; 0 is off")
     temperature: float = Field(4.0, gt=0, description="temperature of the soft labels")
     shift: int = Field(0, ge=0, description="augmentation: random shift by up to this many pixels")

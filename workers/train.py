@@ -58,11 +58,14 @@ def train(
 
     Raises:
         Diverged: the loss is not finite.
+        ValueError: the settings ask for a loss that does not fit the network.
     """
     if objective is None:
         objective = make_objective(network, settings, torch_generator(seed, "objective"))
     optimizer = make_optimizer(network, objective, settings)
     start = load_progress(checkpoint, network, objective, optimizer, seed) if checkpoint is not None else 0
+    if not start:
+        objective.start(network, data)
     saved = -math.inf
     for epoch in range(start, settings.epochs):
         _train_epoch(network, data, settings, objective, optimizer, seed, epoch, soft_labels)
@@ -71,7 +74,7 @@ def train(
             saved = time.monotonic()
         if after_epoch is not None:
             after_epoch(epoch + 1)
-    objective.finish(network)
+    objective.finish()
     network.eval()
 
 

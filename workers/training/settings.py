@@ -14,7 +14,12 @@ class TrainSettings:
     learning_rate: float = 0.003
     weight_decay: float = 0.01
     schedule: str = "one_cycle"
+    loss: str = "cross_entropy"
     label_smoothing: float = 0.0
+    margin: float = 0.1
+    likelihood: float = 0.1
+    push: float = 0.0
+    channel_correlation: float = 0.0
     distillation: float = 0.0
     temperature: float = 4.0
     shift: int = 0
