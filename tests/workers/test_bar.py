@@ -19,12 +19,12 @@ from spaces.groups import example_input
 from spaces.layout import Layout, make_layout
 from spaces.networks import NetworkSpec, build_network
 from spaces.quantity import MEASURES, Measure, Quantity, make_quantity
+from spaces.shedding import OutOfReach, shed
 from spaces.surgery import compact, masked
 from workers.bar import Barred, BarSettings, bar
 from workers.bar.barrier import CAP, barrier, bounds
 from workers.bar.gates import GatedObjective
 from workers.bar.hard_concrete import ALIVE, chance, sample, settled
-from workers.bar.landing import OutOfReach, land
 from workers.bar.prune import fold
 from workers.batches import Tensors
 from workers.losses import Step
@@ -227,7 +227,7 @@ def test_whatever_the_gates_say_the_network_lands_within_the_budget(data: st.Dat
     locations = np.array(data.draw(st.lists(st.integers(-5, 3), min_size=count, max_size=count)), dtype=float)
     least, whole = quantity.count(np.ones_like(layout.sizes)), quantity.count(layout.full())
     budget = data.draw(st.integers(least, whole))
-    kept = land(layout, quantity, budget, locations)
+    kept = shed(layout, quantity, budget, locations, ALIVE)
     assert amount_of(layout, quantity, kept) <= budget
     for group, own in zip(layout.groups, np.split(locations, np.cumsum(layout.sizes))[:-1], strict=True):
         stays = kept[group.name]

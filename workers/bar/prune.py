@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from spaces.layout import Layout
 from spaces.quantity import make_quantity
 from spaces.randomness import torch_generator
+from spaces.shedding import check_reachable, shed
 from workers.bar.gates import GatedObjective, first_locations, readers
-from workers.bar.hard_concrete import settled
-from workers.bar.landing import check_reachable, land
+from workers.bar.hard_concrete import ALIVE, settled
 from workers.bar.settings import BarSettings
 from workers.batches import Tensors
 from workers.measure.accuracy import predict
@@ -61,7 +61,8 @@ def bar(
         network: trained, on the device of ``data``.
         layout: made from it.
         budget: in units of ``settings.measure``.
-        training: of gates and weights together; ``distillation`` is the paper's α (0.9 at temperature 4 there).
+        training: of gates and weights together, by cross-entropy and distillation (the paper's α, 0.9 at temperature 4
+            there); other terms have no part in it.
         seed, checkpoint, after_epoch: see :func:`workers.train.train`.
 
     Raises:
@@ -76,7 +77,7 @@ def bar(
     gated = copy.deepcopy(network)
     train(gated, data, training, seed, teacher, checkpoint, after_epoch, objective=objective)
     locations = objective.locations.detach()
-    kept = land(layout, quantity, budget, locations.cpu().double().numpy())
+    kept = shed(layout, quantity, budget, locations.cpu().double().numpy(), ALIVE)
     fold(gated, layout, settled(locations) * _stays(layout, kept, locations))
     widths = np.array([len(kept[name]) for name in layout.names])
     return Barred(gated, kept, quantity.count(widths), objective.amount(), locations.cpu().double().numpy())

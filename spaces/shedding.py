@@ -1,4 +1,4 @@
-"""From trained gates to kept channels within the budget, always."""
+"""One order over all channels of a network, and as many of its last taken away as a budget wants."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import numpy as np
 
 from spaces.layout import Layout
 from spaces.quantity import Quantity
-from workers.bar.hard_concrete import ALIVE
 
 
 class OutOfReach(ValueError):
     """The budget is less than the network costs with one channel in every group."""
 
 
-def land(layout: Layout, quantity: Quantity, budget: int, locations: np.ndarray) -> dict[str, np.ndarray]:
-    """Per group, the channels whose gates are open, at least one; then those of least location go until all fits.
+def shed(
+    layout: Layout, quantity: Quantity, budget: int, values: np.ndarray, least: float = -np.inf
+) -> dict[str, np.ndarray]:
+    """Kept channels: those of value above ``least``, then without those of least value until ``budget`` is met.
+
+    Every group keeps its best channel.
 
     Args:
         budget: in units of ``quantity``.
-        locations: float ``[channels]``, groups one after the other. Ties go to the lower channel.
+        values: float ``[channels]``, groups one after the other. Of equal ones the later channel goes first.
 
     Raises:
         OutOfReach: no widths are within ``budget``.
@@ -26,24 +29,22 @@ def land(layout: Layout, quantity: Quantity, budget: int, locations: np.ndarray)
     check_reachable(layout, quantity, budget)
     group = np.repeat(np.arange(len(layout.groups)), layout.sizes)
     ends = np.cumsum(layout.sizes)
-    best = np.array(
-        [start + int(locations[start:end].argmax()) for start, end in zip(ends - layout.sizes, ends, strict=True)]
-    )
-    kept = locations > ALIVE
+    starts = ends - layout.sizes
+    best = [a + int(values[a:b].argmax()) for a, b in zip(starts, ends, strict=True)]
+    kept = values > least
     kept[best] = True
     widths = np.bincount(group[kept], minlength=len(layout.groups))
-    # Stable from behind: of equal locations the later channel goes first.
-    order = np.argsort(locations[::-1], kind="stable")
-    for channel in (len(locations) - 1 - order).tolist():
+    # Stable from behind: of equal values the later channel comes first.
+    order = len(values) - 1 - np.argsort(values[::-1], kind="stable")
+    safe = set(best)
+    for channel in order.tolist():
         if quantity.count(widths) <= budget:
             break
-        if kept[channel] and channel not in best:
+        if kept[channel] and channel not in safe:
             kept[channel] = False
             widths[group[channel]] -= 1
-    return {
-        g.name: np.flatnonzero(kept[end - g.size : end]).astype(np.int64)
-        for g, end in zip(layout.groups, ends, strict=True)
-    }
+    parts = zip(layout.groups, starts, ends, strict=True)
+    return {g.name: np.flatnonzero(kept[a:b]).astype(np.int64) for g, a, b in parts}
 
 
 def check_reachable(layout: Layout, quantity: Quantity, budget: int) -> None:
