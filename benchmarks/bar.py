@@ -1,6 +1,6 @@
 """Budget-aware regularisation: is it always within its budget, and does it beat magnitude pruning at the same volume?
 
-    python benchmarks/bar.py                                  # digits; about four minutes on a core
+    python benchmarks/bar.py                                  # digits; about three minutes on a core
     NIWAKI_DATA=folder python benchmarks/bar.py --data signs --widths 24 48 96
 
 First table: 20 random networks, budgets and quantities, trained with gates for a few epochs on digits; a row is over if
@@ -140,9 +140,9 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--share", default="1/16", help="of the activation volume")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--base-epochs", type=int, default=8)
-    parser.add_argument("--gated", type=int, default=15, help="epochs with gates")
-    parser.add_argument("--tune", type=int, default=15, help="epochs after them")
+    parser.add_argument("--base-epochs", type=int, default=6)
+    parser.add_argument("--gated", type=int, default=12, help="epochs with gates")
+    parser.add_argument("--tune", type=int, default=12, help="epochs after them")
     parser.add_argument("--strength", type=float, default=BarSettings.strength)
     parser.add_argument("--speed", type=float, default=BarSettings.speed)
     parser.add_argument("--landings", type=int, default=20, help="random networks of the first table; 0 leaves it out")

@@ -146,7 +146,7 @@ def test_gradient_of_the_penalty(measure: Measure) -> None:
         return objective.penalty(0.1)
 
     assert float(objective.penalty(0.1).detach()) > 0
-    assert torch.autograd.gradcheck(penalty, ((locations / 10).detach().requires_grad_(),))
+    assert torch.autograd.gradcheck(penalty, ((locations / BarSettings.speed).detach().requires_grad_(),))
 
 
 def test_gradient_of_the_penalty_in_closed_form() -> None:
@@ -163,7 +163,7 @@ def test_gradient_of_the_penalty_in_closed_form() -> None:
     expected = 0.03 * push * torch.from_numpy(areas) * open_ * (1 - open_) / whole
     assert push > 0
     assert objective.raw.grad is not None
-    assert torch.allclose(objective.raw.grad / 10, expected, rtol=1e-4)
+    assert torch.allclose(objective.raw.grad / BarSettings.speed, expected, rtol=1e-4)
 
 
 def test_the_whole_loss() -> None:

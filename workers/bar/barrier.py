@@ -11,9 +11,8 @@ TOLERANCE = 0.01
 MARGIN = 1e-4
 """Of the whole network: how far below the budget the push ends."""
 
-CAP = 1e3
-"""Of the barrier, which is infinite where the network is over its present budget. More than this pushes all gates down
-together: the network collapses far below its budget before the push can end."""
+CAP = 1e4
+"""Of the barrier, which is infinite where the network is over its present budget: a finite push brings it back."""
 
 
 def barrier(amount: float, low: float, high: float) -> float:
