@@ -3,13 +3,16 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint format bench clean
+.PHONY: demo test test-fast test-all lint format bench clean
 
 demo: .venv/installed
 	$(BIN)/niwaki search examples/digits.yaml
 
 test: .venv/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+test-all: .venv/installed
+	$(BIN)/pytest -m "" --numprocesses 2 --dist loadfile
 
 test-fast: .venv/installed
 	$(BIN)/pytest -m "not slow"

@@ -145,10 +145,21 @@ def check_archive(folder: Path) -> None:
         )
 
 
+def read_rows(path: Path) -> pa.Table:
+    """A Parquet file of rows, checked against its checksums.
+
+    Read by this thread alone: Arrow's pool can abort a process that ends soon after it was woken (apache/arrow#34314).
+
+    Raises:
+        ArrowException, OSError: it is damaged, or cannot be read.
+    """
+    content = pa.BufferReader(path.read_bytes())  # whole and at once: the path may be replaced while it is read
+    return pq.ParquetFile(content, page_checksum_verification=True).read(use_threads=False)
+
+
 def _read_part(path: Path) -> pa.Table:
     try:
-        with path.open("rb") as file:  # opened once: the path may be replaced while it is read
-            table = pq.ParquetFile(file, page_checksum_verification=True).read()
+        table = read_rows(path)
     except (pa.ArrowException, OSError) as error:
         raise ArchiveError(f"{path}: damaged ({' '.join(str(error).split())}); restore it from a copy") from error
     _check_version(path, (table.schema.metadata or {}).get(b"niwaki_schema", b"?").decode())

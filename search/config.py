@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from search.ranges import PACE, Range
+
 
 class Section(BaseModel):
     """A part of the configuration: immutable, unknown keys refused."""
@@ -213,9 +215,13 @@ class SearchSettings(Section):
     """What is tried, and how much of it."""
 
     strategy: str = Field(
-        "evolution", description="proposes genomes: evolution, random (a control), optuna-tpe or optuna-nsga2"
+        "evolution",
+        description="proposes genomes: evolution, population (members that train while they are searched), random (a "
+        "control), optuna-tpe or optuna-nsga2",
     )
-    probes: int = Field(240, ge=1, description="evaluations without training")
+    probes: int = Field(
+        240, ge=1, description="evaluations without training; with strategy population: intervals of training"
+    )
     trainings: int = Field(12, ge=1, description="candidates trained to the end")
     rounds: int = Field(3, ge=1, description="times that probing pauses and the most promising are trained")
     population: int = Field(40, ge=4, description="individuals that survive selection")
@@ -232,6 +238,48 @@ class SearchSettings(Section):
         ge=1,
         description="evaluations under way or waiting to commit; part of the result; default: 16 × workers, least 64",
     )
+
+
+class PopulationConfig(Section):
+    """Members of strategy population, which train while they are searched."""
+
+    interval: int = Field(3, ge=1, description="epochs that a member trains between two selections")
+    vary: dict[str, tuple[float, float]] = Field(
+        {
+            "learning_rate": (0.0005, 0.01),
+            "weight_decay": (0.001, 0.1),
+            "distillation": (0.0, 0.9),
+            PACE: (0.5, 0.95),
+        },
+        description="what each member varies, and its least and greatest value: settings of training that are "
+        "numbers, and pace, the share of its cost that a member keeps when it is pruned",
+    )
+
+    @field_validator("vary")
+    @classmethod
+    def _within_bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, ends in value.items():
+            if ends[0] > ends[1]:
+                raise ValueError(f"{name}: the least value, {ends[0]}, is greater than the greatest, {ends[1]}")
+            if name == PACE:
+                if not 0 < ends[0] <= ends[1] < 1:
+                    raise ValueError(f"{PACE}: a member keeps more than nothing and less than all, got {list(ends)}")
+            elif name not in CandidateTrainingConfig.model_fields or not _is_float(name):
+                known = ", ".join([*filter(_is_float, CandidateTrainingConfig.model_fields), PACE])
+                raise ValueError(f"there is no setting {name!r} to vary; choose among {known}")
+            else:
+                for end in ends:
+                    CandidateTrainingConfig(**{name: end})
+        return value
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """What members vary, in the order of ``Genome.settings``."""
+        return tuple(Range(name, low, high) for name, (low, high) in sorted(self.vary.items()))
+
+
+def _is_float(name: str) -> bool:
+    return CandidateTrainingConfig.model_fields[name].annotation is float
 
 
 class ProbeConfig(Section):
@@ -350,6 +398,7 @@ class SearchConfig(Section):
     space: SpaceConfig = SpaceConfig()
     budget: BudgetConfig = BudgetConfig()
     search: SearchSettings = SearchSettings()
+    population: PopulationConfig = PopulationConfig()
     surrogate: SurrogateConfig = SurrogateConfig()
     probe: ProbeConfig = ProbeConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -385,6 +434,16 @@ class SearchConfig(Section):
             raise ValueError(
                 "space.blend: paper searches blends alone, and of one criterion there is but one; name two or more in "
                 "space.criteria"
+            )
+        if self.search.strategy == "population" and self.space.blend == "paper":
+            raise ValueError(
+                "search.strategy: population prunes its members step by step, and space.blend: paper knows but one "
+                "ratio; set space.blend=joint, or search.strategy=evolution"
+            )
+        if self.search.strategy == "population" and self.probe.compensate:
+            raise ValueError(
+                "probe.compensate: members of a population are not compensated; set it false, or "
+                "search.strategy=evolution"
             )
         if self.search.bisections and (self.space.blend == "paper" or self.search.strategy == "random"):
             raise ValueError(

@@ -65,6 +65,8 @@ def run_settings(preflight: Preflight, folder: RunFolder) -> RunSettings:
         probe=ProbeSettings(config.probe.batch_size, config.probe.latency, config.probe.proxies),
         probe_images=preflight.probe_images,
         scoring_images=config.probe.scoring_images,
+        interval_epochs=config.population.interval,
+        varied=tuple(r.name for r in config.population.ranges),
         compensate=config.probe.compensate,
         memory_mb=config.limits.memory_mb,
     )
@@ -85,6 +87,7 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
         sensitivity_levels=c.sensitivity_levels,
         max_drop=config.export.max_accuracy_drop,
         bisections=s.bisections,
+        ranges=config.population.ranges,
     )
 
 

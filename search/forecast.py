@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.preflight import Preflight
-from workers.evaluation import PROBE, SCRATCH, TRAIN
+from workers.evaluation import INTERVAL, PROBE, SCRATCH, TRAIN
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ def forecast(preflight: Preflight, counts: Mapping[str, int]) -> Forecast:
     epochs, base_epochs = config.training.epochs, config.base_training.epochs
     each = {
         PROBE: candidates.forward * probe_images,
+        INTERVAL: candidates.step * train * config.population.interval,
         TRAIN: candidates.step * train * epochs,
         SCRATCH: candidates.step * train * (epochs + base_epochs),
     }

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from search.report import wording
 from search.view import Course, Progress
-from workers.evaluation import PROBE, Evaluation
+from workers.evaluation import INTERVAL, PASSING, PROBE, Evaluation
 
 SECONDS_PER_LINE = 10.0
 """How often a log without a terminal gets a line."""
@@ -72,11 +72,12 @@ class Terminal:
 def summary_line(progress: Progress) -> str:
     """``512/640 · 32 under way · 14 trained · 0 failed · 9.8/s · 1 min left · best 98.3% at 12.1k``."""
     done = progress.done
-    trained = done.total() - done[PROBE]
+    trained = done.total() - sum(done[stage] for stage in PASSING)
     parts = [
         f"{done.total():,}/{progress.total:,} done",
         f"{progress.under_way:,} under way",
         f"{done[PROBE]:,} probed",
+        *([f"{done[INTERVAL]:,} intervals"] if INTERVAL in progress.course.counts else []),
         f"{trained:,} trained",
         f"{progress.failures:,} failed",
         f"{progress.rate:.1f}/s",

@@ -9,15 +9,18 @@ import numpy as np
 
 from search.choice import Promising, choose
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
+from search.ranges import Range
 from search.step_search import step_search
-from search.strategies import Strategy, make_strategy
+from search.strategies import POPULATION, Strategy, make_strategy
+from search.strategies.population import Population
 from search.surrogate.guided import Guidance, Guided
 from search.surrogate.surrogate import Surrogate
 from spaces.budget import Budget
+from spaces.foundation import Foundation
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
-from workers.evaluation import PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
+from workers.evaluation import INTERVAL, PASSING, PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
 
 STEPS = "seed:steps"
 """The origin of a structural search's probes (:mod:`search.step_search`)."""
@@ -42,6 +45,7 @@ class PlanSettings:
     sensitivity_levels: int
     max_drop: float | None
     bisections: int = 0
+    ranges: tuple[Range, ...] = ()
 
 
 class SearchPlan:
@@ -50,6 +54,7 @@ class SearchPlan:
     Args:
         base_accuracy: validation accuracy of the base network.
         guidance: what forecasts start from; ``None`` for a search without them.
+        foundation: of ``space``; a population needs to know which channels its members keep.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class SearchPlan:
         base_accuracy: float,
         seed: int,
         guidance: Guidance | None = None,
+        foundation: Foundation | None = None,
     ) -> None:
         self.space = space
         self.settings = settings
@@ -73,6 +79,8 @@ class SearchPlan:
         self._steps: list[Evaluation] = []
         self._promising: dict[str, Promising] = {}
         self._strategy: Strategy | None = None
+        self._foundation = foundation
+        self._population: Population | None = None
         self.surrogate: Surrogate | None = None
         """What steers the search; ``None`` where nothing does."""
         if guidance is not None:
@@ -92,7 +100,9 @@ class SearchPlan:
         """Note a result; the strategy learns from what it asked for itself."""
         self._told += 1
         request = evaluation.request
-        if request.stage != PROBE:
+        if request.stage == INTERVAL and self._population is not None:
+            self._population.tell(evaluation)
+        elif request.stage not in PASSING:
             self.trainings.append(evaluation)
         elif request.origin == "control:sensitivity":
             self._ladder.append(evaluation)
@@ -102,6 +112,10 @@ class SearchPlan:
             self._promising[request.origin].add(evaluation)
         if self._strategy is not None and not is_control(request.origin):
             self._strategy.tell(evaluation)
+
+    def retired(self) -> list[str]:
+        """Ids of members of a population whose weights nobody will ask for any more, once each."""
+        return [] if self._population is None else self._population.retired()
 
     def chosen(self) -> Evaluation | None:
         """The candidate to ship, as far as trainings have committed."""
@@ -114,6 +128,13 @@ class SearchPlan:
         starting = self._starting_individuals()
         if s.bisections and self.space.varies_ratios:
             starting.append((yield from self._search_by_steps()))
+        yield from self._live(starting) if s.strategy == POPULATION else self._evolve(starting)
+        if s.controls:
+            yield from self._run_controls()
+
+    def _evolve(self, starting: list[Genome]) -> Steps:
+        """Probes in rounds, and after each the most promising are trained."""
+        s = self.settings
         strategy: Strategy = make_strategy(s.strategy, self.space, s.population, s.cost, self.seed, starting)
         if self.surrogate is not None and self.guidance is not None:
             strategy = Guided(strategy, self.surrogate, self.seed, self.guidance.picks)
@@ -125,8 +146,21 @@ class SearchPlan:
             yield from self._all_committed()
             for probe, forecast in self._promote(promising, _share(s.trainings, s.rounds, round_)):
                 yield self._next(TRAIN, probe.request.genome, s.strategy, forecast=forecast)
-        if s.controls:
-            yield from self._run_controls()
+
+    def _live(self, founders: list[Genome]) -> Steps:
+        """Members train interval by interval; in the end the most promising go on from where they stand."""
+        s = self.settings
+        if self._foundation is None:
+            raise ValueError("strategy population needs the foundation of the space")
+        population = Population(self._foundation, self.seed, s.population, s.probes, s.cost, s.ranges, founders)
+        self._population = population
+        for _ in range(s.probes):
+            proposal = population.ask(self._asked)
+            yield self._next(INTERVAL, proposal.genome, s.strategy, parent=proposal.parent)
+        yield from self._all_committed()
+        for member in population.promote(s.trainings):
+            genome = member.request.genome
+            yield self._next(TRAIN, genome, s.strategy, parent=genome.id)
 
     def _promote(self, promising: Promising, count: int) -> list[tuple[Evaluation, Foretold]]:
         """Who is trained next, and what is expected of it: by the surrogate where it is ready, else by probes alone."""
@@ -182,17 +216,18 @@ class SearchPlan:
         chosen = self.chosen()
         if chosen is None:
             return
-        genome = chosen.request.genome
+        genome, parent = chosen.request.genome, chosen.request.parent
+        epochs = int(chosen.metrics["epochs"]) if parent else None  # of a member, those of its ancestors count
         size = Budget(**{s.cost: int(chosen.metrics[s.cost])})
         alike = {"uniform": uniform_control(self.space, size), "sensitivity": self._sensitivity(size)}
         for repeat in range(1, s.repeats + 1):
-            yield self._next(TRAIN, genome, "control:chosen", repeat)
-            yield self._next(SCRATCH, genome, "control:scratch", repeat)
+            yield self._next(TRAIN, genome, "control:chosen", repeat, parent=parent)
+            yield self._next(SCRATCH, genome, "control:scratch", repeat, epochs=epochs)
             for name, control in alike.items():
-                yield self._next(TRAIN, control, f"control:{name}", repeat)
-        yield from self._random_search(size)
+                yield self._next(TRAIN, control, f"control:{name}", repeat, epochs=epochs)
+        yield from self._random_search(size, epochs)
 
-    def _random_search(self, size: Budget) -> Steps:
+    def _random_search(self, size: Budget, epochs: int | None) -> Steps:
         s = self.settings
         within = replace(self.space, budget=size)
         promising = self._promising["control:random"] = Promising(1, s.cost)
@@ -201,7 +236,7 @@ class SearchPlan:
         yield from self._all_committed()
         for probe in promising.promote(1):
             for repeat in range(1, s.repeats + 1):
-                yield self._next(TRAIN, probe.request.genome, "control:random", repeat)
+                yield self._next(TRAIN, probe.request.genome, "control:random", repeat, epochs=epochs)
 
     def _sensitivity(self, budget: Budget) -> Genome:
         """The sensitivity-then-bisect genome within ``budget``, from the probes made at the start."""
@@ -217,8 +252,10 @@ class SearchPlan:
         origin: str,
         repeat: int = 0,
         forecast: Foretold = None,
+        parent: str = "",
+        epochs: int | None = None,
     ) -> Request:
-        return Request(self._asked, stage, genome, origin, repeat, forecast)
+        return Request(self._asked, stage, genome, origin, repeat, forecast, parent, epochs)
 
     def _all_committed(self) -> Steps:
         while self._told < self._asked:
@@ -230,7 +267,8 @@ def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
     s = settings
     groups = len(space.ungrown.groups)
     probes = s.probes + (groups * s.bisections if space.varies_ratios else 0)
-    counts = {PROBE: probes, TRAIN: s.trainings, SCRATCH: 0}
+    own = {INTERVAL: s.probes, PROBE: probes - s.probes} if s.strategy == POPULATION else {PROBE: probes}
+    counts = {**own, TRAIN: s.trainings, SCRATCH: 0}
     if s.controls:
         counts[PROBE] += groups * s.sensitivity_levels + probes
         counts[TRAIN] += 4 * s.repeats

@@ -32,6 +32,7 @@ from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import Evaluation
 from workers.jobs import base_job, evaluation_job, trunk_job
+from workers.member import member_path
 from workers.prepare import adopt_base
 
 
@@ -84,7 +85,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     settings = ClusterSettings(**config.cluster.model_dump(), retries=config.limits.retries)
     cluster = RayCluster(settings, time_limit(config))
     try:
-        window = config.search.window or default_window(cluster.workers, config.search.probes)
+        window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
         with folder.locked():
             keep_earlier(earlier, folder)
@@ -113,13 +114,15 @@ def load_result(path: Path) -> Result:
 def _search(run: Drive, expected: Forecast) -> Finals:
     foundation, base_accuracy = _prepare(run)
     settings, seed = plan_settings(run.config), run.config.seed
-    plan = SearchPlan(foundation.space, settings, base_accuracy, seed, _guidance(run))
+    plan = SearchPlan(foundation.space, settings, base_accuracy, seed, _guidance(run), foundation)
     archive = Archive(run.folder.archive)
     tracker = background_tracker(run.config, run.record, run.view)
 
     def committed(evaluation: Evaluation, under_way: int) -> None:
         tracker.add(evaluation)
         run.view.committed(evaluation, under_way)
+        for name in plan.retired():
+            member_path(run.folder.path, name).unlink(missing_ok=True)
 
     def replayed() -> Iterator[Evaluation]:
         for evaluation in archive.evaluations():

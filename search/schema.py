@@ -11,7 +11,7 @@ from spaces.genome import Genome
 from workers.evaluation import Evaluation, Outcome, Request
 from workers.proxies import PROXIES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _IDENTITY = [
     ("number", pa.int64(), "position in the order of commits, from 0"),
@@ -20,9 +20,11 @@ _IDENTITY = [
     (
         "stage",
         pa.string(),
-        "probe (no training), tune (fine-tuned for a little), train (to the end) or scratch (from fresh weights)",
+        "probe (no training), tune (fine-tuned for a little), interval (a member of a population, trained on for a "
+        "little), train (to the end) or scratch (from fresh weights)",
     ),
     ("origin", pa.string(), "who asked: a strategy, or control:NAME"),
+    ("parent", pa.string(), "candidate whose weights it started from; empty for those of the base network"),
     ("repeat", pa.int64(), "0, or the index of a repeated training with another seed"),
     ("status", pa.string(), "ok or failed"),
     ("reason", pa.string(), "empty, or oom, nan, timeout, error, worker_lost"),
@@ -51,7 +53,7 @@ METRICS = [
     ("macs", pa.int64(), "multiply-accumulates per image (convolutions and linear layers)"),
     ("bytes", pa.int64(), "float32 parameters and buffers"),
     ("violation", pa.float64(), "largest relative excess over a budget; 0 when all are met"),
-    ("epochs", pa.int64(), "epochs trained; 0 for a probe"),
+    ("epochs", pa.int64(), "epochs trained, a parent's included; 0 for a probe"),
     ("seed", pa.int64(), "seed of the evaluation's generator"),
     ("same_masked", pa.float64(), "largest output difference, compact network to masked base network"),
     (
@@ -91,6 +93,7 @@ def to_row(evaluation: Evaluation, committed_at: float) -> dict[str, Any]:
         "genome": request.genome.text,
         "stage": request.stage,
         "origin": request.origin,
+        "parent": request.parent,
         "repeat": request.repeat,
         "status": outcome.status,
         "reason": outcome.reason,
@@ -125,6 +128,7 @@ def from_row(row: dict[str, Any]) -> Evaluation:
         origin=row["origin"],
         repeat=row["repeat"],
         forecast=None if None in foretold else foretold,
+        parent=row["parent"],
     )
     metrics = {name: row[name] for name, _, _ in _MEASURED if row[name] is not None}
     outcome = Outcome(

@@ -27,7 +27,7 @@ from search.tracking_store import (
     redact_all,
 )
 from search.tracking_thread import BackgroundTracker
-from workers.evaluation import PROBE, Evaluation
+from workers.evaluation import PASSING, Evaluation
 
 __all__ = ["BackgroundTracker", "Store", "Tracker", "TrackingError", "find_store", "open_client", "redact"]
 
@@ -65,7 +65,7 @@ class _Story:
         self.evaluations += 1
         self.failures += not evaluation.ok
         self.seconds += evaluation.outcome.seconds
-        if evaluation.request.stage != PROBE:
+        if evaluation.request.stage not in PASSING:
             self.trainings += 1
             if evaluation.ok:
                 self.best = max(self.best, evaluation.metrics.get("accuracy", -math.inf))
@@ -123,7 +123,7 @@ class Tracker:
         for evaluation in evaluations:
             if evaluation.request.number <= self._story.last:
                 continue
-            if evaluation.request.stage != PROBE:
+            if evaluation.request.stage not in PASSING:
                 with self._talking():
                     done += self._log_training(evaluation)
                     self._log_point(evaluation)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from search.choice import front
-from workers.evaluation import PROBE, Evaluation
+from workers.evaluation import PASSING, Evaluation
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Progress:
         self._seconds[stage] += evaluation.outcome.seconds
         self._since_start += not replayed
         self.under_way = under_way
-        if stage != PROBE:
+        if stage not in PASSING:
             self.trained.append(evaluation)
 
     @property

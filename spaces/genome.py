@@ -22,27 +22,30 @@ class Genome:
         width: overall factor on all keep ratios, in (0, 1].
         keep: keep ratio per group of the space (in its order), in (0, 1].
         blend: per cluster of groups, one weight ≥ 0 per criterion; each row sums to 1.
+        settings: of a member of a population, its own values of the settings that the run varies (see
+            :mod:`search.strategies.population`); else empty.
     """
 
     growth: tuple[int, ...]
     width: float
     keep: tuple[float, ...]
     blend: tuple[tuple[float, ...], ...]
+    settings: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "growth", tuple(int(g) for g in self.growth))
         object.__setattr__(self, "width", _rounded(self.width))
         object.__setattr__(self, "keep", tuple(_rounded(k) for k in self.keep))
         object.__setattr__(self, "blend", tuple(tuple(_rounded(w) for w in row) for row in self.blend))
+        object.__setattr__(self, "settings", tuple(map(_significant, self.settings)))
 
     @cached_property
     def text(self) -> str:
         """Canonical JSON: equal genomes have equal texts, on every platform."""
-        return json.dumps(
-            {"blend": self.blend, "growth": self.growth, "keep": self.keep, "width": self.width},
-            separators=(",", ":"),
-            sort_keys=True,
-        )
+        fields: dict[str, Any] = {"blend": self.blend, "growth": self.growth, "keep": self.keep, "width": self.width}
+        if self.settings:
+            fields["settings"] = self.settings
+        return json.dumps(fields, separators=(",", ":"), sort_keys=True)
 
     @cached_property
     def id(self) -> str:
@@ -71,11 +74,18 @@ class Genome:
             raise ValueError(f"not a genome: keep must be a list of numbers, got {keep!r}")
         if not isinstance(blend, list) or not all(_are_reals(row) for row in blend):
             raise ValueError(f"not a genome: blend must be a list of lists of numbers, got {blend!r}")
-        return cls(tuple(growth), width, tuple(keep), tuple(map(tuple, blend)))
+        settings = fields.get("settings", [])
+        if not _are_reals(settings):
+            raise ValueError(f"not a genome: settings must be a list of numbers, got {settings!r}")
+        return cls(tuple(growth), width, tuple(keep), tuple(map(tuple, blend)), tuple(settings))
 
 
 def _rounded(value: float) -> float:
     return round(float(value), DIGITS) + 0.0  # the sum has no negative zero, which would equal zero in another text
+
+
+def _significant(value: float) -> float:
+    return float(f"{float(value):.{DIGITS}g}") + 0.0  # learning rates have no use for a fixed number of decimals
 
 
 def _is_real(value: Any) -> TypeGuard[float]:

@@ -9,6 +9,7 @@ capacity is for. After Chen et al., "Net2Net", ICLR 2016 (arXiv 1511.05641), for
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import product
 
 import torch
@@ -42,18 +43,19 @@ def grow(network: nn.Module, growth: Growth, images: Tensor) -> nn.Module:
         torch.manual_seed(0)  # the new pooling branches' first weights: the same wherever the network is grown
         grown = grow_structure(network, growth)
     grown.to(next(network.parameters()))
-    _inherit(grown, network)
-    if isinstance(network, Inception) and isinstance(grown, Inception):
-        new = [
-            module
-            for stage, old in zip(grown.stages, network.stages, strict=True)
-            for module in list(stage.children())[len(list(old.children())) :]
-            if isinstance(module, InceptionModule)
-        ]
-        for module in new:
-            _become_identity(module)
-        _settle_norms(grown, new, images)
+    adopt(grown, network)
+    if isinstance(network, Inception):
+        new = new_modules(grown, network)
+        for name in new:
+            _become_identity(_module(grown, name))
+        settle_norms(grown, new, images)
     return grown.eval()
+
+
+def new_modules(grown: nn.Module, parent: nn.Module) -> list[str]:
+    """Names of the modules that growth added to ``parent``."""
+    old = dict(parent.named_modules())
+    return [name for name, m in grown.named_modules() if isinstance(m, InceptionModule) and name not in old]
 
 
 def grow_structure(network: nn.Module, growth: Growth) -> nn.Module:
@@ -80,8 +82,9 @@ def _identity_spec(width: int) -> ModuleSpec:
     return ModuleSpec(width - 2 * quarter, (quarter, quarter), (quarter,) * 3, max(1, width // 8))
 
 
-def _inherit(grown: nn.Module, parent: nn.Module) -> None:
-    """Copy every tensor of the parent; inputs that the parent did not have get zero weights."""
+@torch.no_grad()
+def adopt(grown: nn.Module, parent: nn.Module) -> None:
+    """Copy every tensor of the parent into ``grown``; inputs that the parent did not have get zero weights."""
     own = grown.state_dict()
     for name, value in parent.state_dict().items():
         target = own[name]
@@ -92,25 +95,46 @@ def _inherit(grown: nn.Module, parent: nn.Module) -> None:
             target[:, : value.shape[1]] = value
 
 
-@torch.no_grad()
-def _become_identity(module: InceptionModule) -> None:
+def carried(module: nn.Module) -> dict[str, range]:
+    """Per convolution of a grown module's identity branches (its name in ``module``), which inputs its outputs are."""
+    assert isinstance(module, InceptionModule)
+    return {f"{name}.conv": sources for name, _, sources in _identity_units(module)}
+
+
+def _identity_units(module: InceptionModule) -> Iterator[tuple[str, ConvUnit, range]]:
     start = 0
-    for branch in (module.one, module.three, module.five):
-        units = [unit for unit in branch.modules() if isinstance(unit, ConvUnit)]
-        width = units[-1].conv.out_channels
-        for depth, unit in enumerate(units):
-            kernel = unit.conv.weight.zero_()
-            middle = kernel.shape[-1] // 2
-            for channel in range(width):
-                kernel[channel, channel + (start if depth == 0 else 0), middle, middle] = 1
+    for branch in ("one", "three", "five"):
+        units = [(n, u) for n, u in module.named_modules() if n.split(".")[0] == branch and isinstance(u, ConvUnit)]
+        width = units[-1][1].conv.out_channels
+        yield from ((name, unit, range(start, start + width)) for name, unit in units)
         start += width
 
 
 @torch.no_grad()
-def _settle_norms(grown: Inception, new: list[InceptionModule], images: Tensor) -> None:
-    """Give new batch norms the statistics of their inputs; those of identity branches undo their own scaling."""
-    fresh = {unit.norm: module for module in new for unit in module.modules() if isinstance(unit, ConvUnit)}
-    pools = {module.pool.norm for module in new}
+def _become_identity(module: InceptionModule) -> None:
+    for name, unit, sources in _identity_units(module):
+        kernel = unit.conv.weight.zero_()
+        middle = kernel.shape[-1] // 2
+        reads_input = name in ("one", "three.0", "five.0")
+        for channel, source in enumerate(sources):
+            kernel[channel, source if reads_input else channel, middle, middle] = 1
+
+
+def _module(network: nn.Module, name: str) -> InceptionModule:
+    module = network.get_submodule(name)
+    assert isinstance(module, InceptionModule)
+    return module
+
+
+@torch.no_grad()
+def settle_norms(grown: nn.Module, new: list[str], images: Tensor) -> None:
+    """Give the batch norms of the modules called ``new`` the statistics of their inputs on ``images``.
+
+    Those of identity branches undo their own scaling. The network is left in eval mode.
+    """
+    modules = [_module(grown, name) for name in new]
+    fresh = [unit.norm for module in modules for unit in module.modules() if isinstance(unit, ConvUnit)]
+    pools = {module.pool.norm for module in modules}
 
     def settle(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)

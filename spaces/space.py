@@ -156,23 +156,23 @@ class Space:
     def sample(self, rng: np.random.Generator) -> Genome:
         """A genome within budget: widths spread evenly over orders of magnitude, blends uniform on the simplex."""
         if not self.varies_ratios:
-            return self.repair(replace(self.uniform(1.0), blend=self._drawn_blend(rng)))
+            return self.repair(replace(self.uniform(1.0), blend=self.drawn_blend(rng)))
         growth = tuple(int(rng.integers(0, m + 1)) for m in self.max_growth)
         width = float(np.exp(rng.uniform(np.log(self.min_width), 0.0)))
         keep = rng.uniform(self.min_keep, 1.0, len(self.groups))
-        return self.repair(Genome(growth, width, tuple(keep), self._drawn_blend(rng)))
+        return self.repair(Genome(growth, width, tuple(keep), self.drawn_blend(rng)))
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
         """A changed copy: steps on ratios and blends, a module more or less, a scaled width; at least one gene."""
         if not self.varies_ratios:
-            return self.repair(replace(genome, blend=self._stepped_blend(genome, rng)))
+            return self.repair(replace(genome, blend=self.stepped_blend(genome, rng)))
         count = len(self.groups)
         hit = rng.random(count) < self.mutation
         hit[rng.integers(count)] = True
         keep = np.asarray(genome.keep) * np.where(hit, np.exp(rng.normal(0.0, 0.4, count)), 1.0)
         # A step across a bound is turned back, or genes at their bound would mostly stay as they are.
         keep = np.where(keep > 1.0, 1.0 / keep, np.where(keep < self.min_keep, self.min_keep**2 / keep, keep))
-        blend = self._stepped_blend(genome, rng)
+        blend = self.stepped_blend(genome, rng)
         growth = list(genome.growth)
         if growth and rng.random() < self.mutation:
             stage = int(rng.integers(len(growth)))
@@ -180,12 +180,14 @@ class Space:
         width = genome.width * (float(np.exp(rng.normal(0.0, 0.3))) if rng.random() < 0.3 else 1.0)
         return self.repair(Genome(tuple(growth), width, tuple(keep), blend))
 
-    def _drawn_blend(self, rng: np.random.Generator) -> Blend:
+    def drawn_blend(self, rng: np.random.Generator) -> Blend:
+        """A blend drawn anew for every cluster; to be normalised."""
         if not self.kinds:
             return tuple(map(tuple, rng.dirichlet(np.ones(len(self.criteria)), self.blends)))
         return tuple(tuple(draw(kinds, rng)) for kinds in self.kinds)
 
-    def _stepped_blend(self, genome: Genome, rng: np.random.Generator) -> Blend:
+    def stepped_blend(self, genome: Genome, rng: np.random.Generator) -> Blend:
+        """The genome's blends, some of them a step away; to be normalised."""
         blend = np.asarray(genome.blend)
         hit = rng.random(self.blends) < max(self.mutation, 1 / max(self.blends, 1))
         if not self.varies_ratios and self.blends:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,15 +14,17 @@ from torch import nn
 from spaces.foundation import Candidate, Foundation
 from spaces.genome import Genome
 from spaces.growth import Growth, grow_structure
+from spaces.inherit import inherit
 from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
 from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
-from workers.evaluation import FAILED, OK, PROBE, SCRATCH, TRAIN, TUNE, Outcome, Request
+from workers.evaluation import FAILED, INTERVAL, OK, PROBE, SCRATCH, TRAIN, TUNE, Outcome, Request
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
+from workers.member import load_member, save_member
 from workers.probe import ProbeSettings, probe
 from workers.recalibrate import recalibrate
 from workers.train import Diverged, TrainSettings, train
@@ -38,6 +41,8 @@ class Bench:
     Attributes:
         spec, class_names, mean, std: what a saved candidate needs to be used elsewhere.
         folder: the run's folder, on storage that all workers see.
+        interval_epochs: epochs that a member of a population trains between two selections.
+        varied: names of what ``Genome.settings`` holds, in its order.
     """
 
     foundation: Foundation
@@ -52,6 +57,8 @@ class Bench:
     tune_epochs: int
     seed: int
     folder: Path
+    interval_epochs: int = 1
+    varied: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     memory_mb: int | None = None
     _soft_labels: dict[Growth, torch.Tensor] = field(default_factory=dict, repr=False)
@@ -97,7 +104,7 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
 
 def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[float, ...]]:
     space = bench.foundation.space
-    candidate = bench.foundation.build(request.genome)
+    candidate, epochs = _start(request, bench)
     if request.stage == SCRATCH:
         candidate = replace(candidate, network=_fresh(candidate, bench, request))
     # A probe takes the network as surgery leaves it: on the device of its trunk, its images decide the memory format.
@@ -115,7 +122,9 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
         "seed": seed,
     }
     if request.stage in (TRAIN, SCRATCH):
-        return {**_train(request, bench, candidate, seed), **known}, ()
+        return {**_train(request, bench, candidate, seed, epochs), **known}, ()
+    if request.stage == INTERVAL:
+        return {**_interval(request, bench, candidate, seed, epochs), **known}, ()
     if request.stage == TUNE:
         return {**_tune(request, bench, network, seed), **known}, ()
     metrics, embedding = probe(network, bench.data, bench.probe, len(bench.class_names), bench.seed)
@@ -131,6 +140,39 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
     return {**metrics, **known}, embedding
 
 
+def _start(request: Request, bench: Bench) -> tuple[Candidate, int]:
+    """The network that the evaluation starts from, and the epochs that it has been trained beyond the base network."""
+    if not request.parent:
+        return bench.foundation.build(request.genome), 0
+    parent, epochs = load_member(bench.folder, request.parent, (bench.spec.name,))
+    parent = replace(parent, network=place(parent.network, bench.data.train))
+    # Before growth, whose identity holds for the statistics that it was grown with.
+    recalibrate(parent.network, bench.data.calibration, bench.probe.batch_size)
+    images, _ = next(bench.data.calibration.batches(len(bench.data.calibration)))
+    return inherit(bench.foundation, request.genome, parent, images), epochs
+
+
+def _own_settings(request: Request, bench: Bench) -> TrainSettings:
+    """The run's settings, with the candidate's own where it has any."""
+    own: dict[str, Any] = dict(zip(bench.varied, request.genome.settings, strict=False))
+    return replace(bench.training, **{name: own[name] for name in own.keys() & asdict(bench.training).keys()})
+
+
+def _interval(request: Request, bench: Bench, candidate: Candidate, seed: int, epochs: int) -> dict[str, float]:
+    """A member of a population trains on for a little; its weights are kept for its children."""
+    network = place(candidate.network, bench.data.train)
+    recalibrate(network, bench.data.calibration, bench.probe.batch_size)
+    # Annealed to nothing within the interval: members are compared by what they can do, not by where noise left them.
+    settings = replace(_own_settings(request, bench), epochs=bench.interval_epochs, schedule="cosine")
+    soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
+    train(network, bench.data.train, settings, seed, soft_labels)
+    measured = measure_accuracy(network, bench.data.validation)
+    epochs += settings.epochs
+    about = describe(request.genome, candidate, bench)
+    save_member(bench.folder, request.genome.id, network, about, candidate.kept, epochs)
+    return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": epochs}
+
+
 def _tune(request: Request, bench: Bench, network: nn.Module, seed: int) -> dict[str, float]:
     """A training of few epochs, with a schedule of its own; its weights are not kept."""
     recalibrate(network, bench.data.calibration, bench.probe.batch_size)
@@ -142,11 +184,15 @@ def _tune(request: Request, bench: Bench, network: nn.Module, seed: int) -> dict
     return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": settings.epochs}
 
 
-def _train(request: Request, bench: Bench, candidate: Candidate, seed: int) -> dict[str, float]:
+def _train(request: Request, bench: Bench, candidate: Candidate, seed: int, epochs: int) -> dict[str, float]:
     network = candidate.network
-    if request.stage != SCRATCH:
+    settings = _own_settings(request, bench)
+    fine_tuning = settings.epochs if request.epochs is None else request.epochs
+    if request.stage == SCRATCH:
+        settings = replace(settings, epochs=bench.scratch_epochs - settings.epochs + fine_tuning)
+    else:
         recalibrate(network, bench.data.calibration, bench.probe.batch_size)
-    settings = replace(bench.training, epochs=bench.scratch_epochs) if request.stage == SCRATCH else bench.training
+        settings = replace(settings, epochs=fine_tuning)
     path = weights_path(bench.folder, request)
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint = path.with_suffix(".checkpoint")
@@ -161,7 +207,7 @@ def _train(request: Request, bench: Bench, candidate: Candidate, seed: int) -> d
     return {
         "accuracy": measured.accuracy,
         "loss": measured.loss,
-        "epochs": settings.epochs,
+        "epochs": epochs + settings.epochs,
         "same_reloaded": _largest_difference(network, place(reloaded, bench.data.train), images),
     }
 

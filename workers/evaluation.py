@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from spaces.genome import Genome
 
-PROBE, TUNE, TRAIN, SCRATCH = "probe", "tune", "train", "scratch"
+PROBE, TUNE, INTERVAL, TRAIN, SCRATCH = "probe", "tune", "interval", "train", "scratch"
+PASSING = (PROBE, INTERVAL)
+"""Stages that candidates pass in numbers; the others are trainings to an end, each with its own run in MLflow."""
 OK, FAILED = "ok", "failed"
 REASONS = ("oom", "nan", "timeout", "error", "worker_lost")
 
@@ -23,12 +25,16 @@ class Request:
 
     Attributes:
         number: position in the run's order, from 0.
-        stage: ``probe`` (no training), ``tune`` (fine-tuned for a little), ``train`` (to the end) or ``scratch`` (the
-            same architecture, trained from fresh weights).
+        stage: ``probe`` (no training), ``tune`` (fine-tuned for a little), ``interval`` (a member of a population,
+            trained on for a little), ``train`` (to the end) or ``scratch`` (the same architecture, trained from fresh
+            weights).
         origin: who asked: a strategy's name, or ``control:NAME`` for a control.
         repeat: 0, or the index of a repeated training with another seed.
         forecast: of a training: the accuracy that the surrogate expects, and the ends of its 90% interval. A note, no
             part of what is asked for.
+        parent: id of the member of the population whose weights it starts from; empty for those of the base network.
+        epochs: of a training: how many, where not as many as the run's settings say; a note likewise, for the plan
+            asks for it again.
     """
 
     number: int
@@ -37,6 +43,8 @@ class Request:
     origin: str
     repeat: int = 0
     forecast: tuple[float, float, float] | None = field(default=None, compare=False)
+    parent: str = ""
+    epochs: int | None = field(default=None, compare=False)
 
     @property
     def purpose(self) -> tuple[str, str, int]:

@@ -45,6 +45,8 @@ class RunSettings:
     probe_images: int
     scoring_images: int
     tune_epochs: int = 1
+    interval_epochs: int = 1
+    varied: tuple[str, ...] = ()
     compensate: bool = False
     memory_mb: int | None = None
 
@@ -126,6 +128,8 @@ def make_bench(data: VisibleData, settings: RunSettings, foundation: Foundation)
         training=settings.training,
         scratch_epochs=settings.base_training.epochs + settings.training.epochs,
         tune_epochs=settings.tune_epochs,
+        interval_epochs=settings.interval_epochs,
+        varied=settings.varied,
         seed=settings.seed,
         folder=settings.folder,
         keep=settings.keep,

@@ -63,7 +63,14 @@ def _front(scene: Scene, finals: Finals) -> Figure:
         spot = (float(scene.chosen.cost(cost)), scene.chosen.test_accuracy)
         add([spot], "chosen", s=260, marker="*", color=LIGHT["chosen"], edgecolors="white", zorder=5)
     add([(m.cost(cost), m.test_accuracy) for m in scene.front], "front", s=38, color=LIGHT["test"], zorder=3)
-    add([(s.cost, s.accuracy) for s in scene.probes], "probe (validation)", s=9, color=LIGHT["faint"], alpha=0.4, lw=0)
+    add(
+        [(s.cost, s.accuracy) for s in scene.probes],
+        f"{scene.passing} (validation)",
+        s=9,
+        color=LIGHT["faint"],
+        alpha=0.4,
+        lw=0,
+    )
     rings = {"facecolors": "none", "edgecolors": LIGHT["validation"], "linewidths": 1.3}
     add([(s.cost, s.accuracy) for s in scene.trained], "trained (validation)", s=34, **rings)
     for m in finals.front:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from search.report.axis import LogAxis, cost_axis, error_axis
 from search.report.measurements import Control, Finals, Measured
-from workers.evaluation import OK, PROBE, TRAIN, is_control
+from workers.evaluation import INTERVAL, OK, PROBE, TRAIN, is_control
 
 MOST_PROBES = 4000
 """Probes drawn at most; of more, evenly many are left out, and the caption says so."""
@@ -29,8 +29,10 @@ class Scene:
     """Everything in the picture of the front.
 
     Attributes:
-        probes: validation accuracy without training (of the refitted classifier, where it was measured).
+        probes: validation accuracy without training (of the refitted classifier, where it was measured), or of a
+            member of a population after an interval of it.
         probe_count: all probes that succeeded, drawn or not.
+        passing: what they are called: probe or member.
         trained: validation accuracy of every candidate that was trained.
         front: measured networks of the front that are not the chosen one, cheapest first.
         stairs: best held-out accuracy of the front for every cost, as corners (cost, accuracy).
@@ -39,6 +41,7 @@ class Scene:
 
     probes: tuple[Spot, ...]
     probe_count: int
+    passing: str
     trained: tuple[Spot, ...]
     front: tuple[Measured, ...]
     chosen: Measured | None
@@ -54,7 +57,9 @@ class Scene:
 def build_scene(table: pa.Table, finals: Finals) -> Scene:
     """Gather the picture from the archive and the final measurements."""
     measure = finals.cost
-    probes, trained = _spots(table, PROBE, measure), _spots(table, TRAIN, measure)
+    members = _spots(table, INTERVAL, measure)
+    probes = members or _spots(table, PROBE, measure)
+    trained = _spots(table, TRAIN, measure)
     chosen = finals.chosen_network
     shown = probes[:: math.ceil(len(probes) / MOST_PROBES)] if probes else ()
     limit = finals.budget.get(measure)
@@ -69,6 +74,7 @@ def build_scene(table: pa.Table, finals: Finals) -> Scene:
     return Scene(
         probes=shown,
         probe_count=len(probes),
+        passing="member" if members else "probe",
         trained=trained,
         front=tuple(sorted((m for m in finals.front if m is not chosen), key=lambda m: m.cost(measure))),
         chosen=chosen,

@@ -64,11 +64,16 @@ STRATEGIES: dict[str, StrategyBuilder] = {
 }
 
 
+POPULATION = "population"
+"""The strategy whose members train while they are searched: :class:`search.strategies.population.Population`."""
+
+
 def check_strategy(name: str) -> None:
     """Raises ValueError where no strategy has this name; the nearest is proposed."""
-    if name not in STRATEGIES:
-        near = difflib.get_close_matches(name, STRATEGIES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(STRATEGIES)}"
+    names = [*STRATEGIES, POPULATION]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}"
         raise ValueError(f"search.strategy: there is no {name!r}; {hint}")
 
 
@@ -81,7 +86,7 @@ def make_strategy(
     seeds: Sequence[Genome] = (),
     error_of: ErrorOf = probe_error,
 ) -> Strategy:
-    """The strategy called ``name``.
+    """The strategy of :data:`STRATEGIES` called ``name``.
 
     Args:
         population: individuals that survive selection.

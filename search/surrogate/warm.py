@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from search.archive import ArchiveError, read_archive
+from search.archive import ArchiveError, read_archive, read_rows
 from search.config import SearchConfig
 from search.folder import RunFolder
 from search.loading import ConfigError
@@ -63,7 +63,7 @@ def earlier_lessons(run: RunFolder) -> list[Lesson]:
     if not path.exists():
         return []
     try:
-        return _lessons(pq.read_table(path, page_checksum_verification=True))
+        return _lessons(read_rows(path))
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"{path}: damaged ({' '.join(str(error).split())}); restore it from a copy") from None
 

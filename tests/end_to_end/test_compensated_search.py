@@ -14,7 +14,7 @@ from search.comparison import compare_archives
 from workers.data import DataRequest, load_splits
 from workers.export import run_onnx, run_program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 @pytest.mark.timeout(600)

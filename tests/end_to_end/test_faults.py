@@ -28,7 +28,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 def test_a_driver_killed_at_random_moments_and_resumed(undisturbed: pa.Table, tmp_path: Path) -> None:
     config = write_config(tmp_path, tracking__enabled=False)
     folder = tmp_path / "runs" / "tiny"
-    moments = sorted(np.random.default_rng().integers(0, undisturbed.num_rows, 3).tolist())
+    moments = sorted(np.random.default_rng().integers(0, undisturbed.num_rows, 2).tolist())
     for moment in moments:
         command = ("resume", folder) if (folder / "run.json").exists() else ("search", config)
         process = start(tmp_path, *command)

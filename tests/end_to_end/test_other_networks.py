@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tiny_runs import archive, run_json, write_config
+from tiny_runs import archive, run_json, thorough, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def colour_set(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("network", ["resnet18", "googlenet", "mine.networks:build"])
+@pytest.mark.parametrize("network", [*map(thorough, ["resnet18", "googlenet"]), "mine.networks:build"])
 def test_a_search_completes(network: str, colour_set: Path, tmp_path: Path) -> None:
     package = tmp_path / "elsewhere" / "mine"
     package.mkdir(parents=True)

@@ -122,6 +122,7 @@ def test_two_workers_give_the_archive_of_one(finished: tuple[Path, dict[str, Any
     assert "equal" in run(tmp_path, "compare", finished[0], "runs/tiny")
 
 
+@pytest.mark.thorough
 def test_another_seed_gives_another_archive(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     config = write_config(tmp_path, seed=1, controls__enabled=False, tracking__enabled=False)
     run(tmp_path, "search", config, "--quiet")

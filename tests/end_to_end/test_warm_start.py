@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import archive, run_json, write_config
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 def test_forecasts_come_with_the_first_training_and_outlive_the_earlier_run(tmp_path: Path) -> None:

@@ -13,12 +13,19 @@ from typing import Any
 
 import psutil
 import pyarrow as pa
+import pytest
 import yaml
+from _pytest.mark.structures import ParameterSet
 
 from search.archive import read_archive
 
 NIWAKI = Path(sys.executable).with_name("niwaki")
-PATIENCE = 240.0
+PATIENCE = 500.0
+
+
+def thorough(value: str) -> ParameterSet:
+    """A parameter that only ``make test-all`` runs."""
+    return pytest.param(value, marks=pytest.mark.thorough)
 
 
 def write_config(folder: Path, **changes: Any) -> Path:
@@ -51,6 +58,7 @@ def write_config(folder: Path, **changes: Any) -> Path:
 def start(folder: Path, *arguments: str | Path, path: Path | None = None) -> subprocess.Popen[str]:
     """Start `niwaki` in ``folder``, leading a process group of its own; ``path`` is put on the Python path."""
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    environment["RAY_worker_niceness"] = "0"  # workers that give way to other tests would run into time limits
     if path is not None:
         environment["PYTHONPATH"] = str(path)
     return subprocess.Popen(

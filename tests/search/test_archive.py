@@ -66,6 +66,21 @@ def test_what_is_appended_comes_back(tmp_path: Path) -> None:
     assert len(again) == 30
 
 
+def test_reading_wakes_no_thread_that_could_outlive_a_short_process(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.append([made(0)])
+    archive.close()
+    script = f"""
+        import os
+        from pathlib import Path
+        from search.archive import read_archive
+        before = os.listdir("/proc/self/task")
+        assert read_archive(Path({str(tmp_path)!r})).num_rows == 1
+        assert os.listdir("/proc/self/task") == before
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
 def test_a_new_archive_is_empty(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     assert (len(archive), list(archive.evaluations()), archive.table().num_rows) == (0, [], 0)
@@ -191,12 +206,12 @@ def test_another_schema_version_is_refused(tmp_path: Path, monkeypatch: pytest.M
     archive = Archive(tmp_path)
     fill(archive, 5)
     archive.close()
-    monkeypatch.setattr(search.archive, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(search.archive, "SCHEMA_VERSION", 99)
     for read in (Archive, read_archive):
-        with pytest.raises(ArchiveError, match="schema version 2, this Niwaki reads 3"):
+        with pytest.raises(ArchiveError, match="schema version 3, this Niwaki reads 99"):
             read(tmp_path)
     journal(tmp_path).unlink()
-    with pytest.raises(ArchiveError, match="schema version 2, this Niwaki reads 3"):
+    with pytest.raises(ArchiveError, match="schema version 3, this Niwaki reads 99"):
         Archive(tmp_path)
 
 

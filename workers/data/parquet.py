@@ -72,7 +72,9 @@ class _RowReader:
 
         @lru_cache(maxsize=1)
         def group_bytes(group: int) -> pa.ChunkedArray:
-            return pc.struct_field(parquet.read_row_group(group, columns=["image"]).column("image"), "bytes")
+            return pc.struct_field(
+                parquet.read_row_group(group, columns=["image"], use_threads=False).column("image"), "bytes"
+            )
 
         self._group_bytes = group_bytes
 
@@ -117,7 +119,7 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 def _read_labels(parquet: pq.ParquetFile, file: Path) -> npt.NDArray[np.int64]:
     try:
-        column = parquet.read(columns=["label"]).column("label")
+        column = parquet.read(columns=["label"], use_threads=False).column("label")
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: column 'label' cannot be read ({reason})", "write the file again") from error

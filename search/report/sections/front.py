@@ -62,7 +62,7 @@ def _figure(scene: Scene, finals: Finals) -> Any:
 
     short = wording.SHORT_MEASURES[measure]
     add(
-        [(s.cost, s.accuracy, _hover(s.candidate, short, s.cost, f"probe {wording.percent(s.accuracy)}"))
+        [(s.cost, s.accuracy, _hover(s.candidate, short, s.cost, f"{scene.passing} {wording.percent(s.accuracy)}"))
          for s in scene.probes],
         "circle", "faint", 4, opacity=0.45,
     )  # fmt: skip
@@ -127,6 +127,12 @@ def _hover(name: str, measure: str, cost: float, line: str) -> str:
     return f"<b>{text(name)}</b><br>{wording.count(cost)} {measure}<br>{line}"
 
 
+ABOUT = {
+    "probe": "A probe is the pruned network before any training.",
+    "member": "A member is a network of the population after an interval of training, its ancestors’ included.",
+}
+
+
 def _legend(scene: Scene) -> Markup:
     entries = [("★", "chosen", "chosen")] if scene.chosen is not None else []
     if scene.front:
@@ -134,7 +140,7 @@ def _legend(scene: Scene) -> Markup:
     if scene.trained:
         entries.append(("○", "validation", "trained (validation)"))
     if scene.probes:
-        entries.append(("●", "faint", "probe (validation)"))
+        entries.append(("●", "faint", f"{scene.passing} (validation)"))
     entries.append(("◆", "ink", "base network"))
     entries += [
         (glyph, "control", LABELS.get(c.name, c.name))
@@ -146,8 +152,9 @@ def _legend(scene: Scene) -> Markup:
 
 
 def _summary(scene: Scene, finals: Finals) -> str:
+    passing = wording.plural(scene.probe_count, scene.passing)
     return (
-        f"Scatter plot of {wording.MEASURES[finals.cost]} against accuracy: {scene.probe_count} probes, "
+        f"Scatter plot of {wording.MEASURES[finals.cost]} against accuracy: {passing}, "
         f"{len(scene.trained)} trained candidates, {len(finals.front)} on the front."
     )
 
@@ -155,14 +162,14 @@ def _summary(scene: Scene, finals: Finals) -> str:
 def _caption(scene: Scene, finals: Finals) -> str:
     parts = ["Up and to the left is better. Equal steps upwards divide the errors by equal factors."]
     if scene.probes:
-        parts.append("A probe is the pruned network before any training.")
+        parts.append(ABOUT[scene.passing])
     if scene.stairs:
         parts.append(
             "The stairs are the best held-out accuracy within each size. "
             "A dotted line joins a network’s validation and test accuracy."
         )
     if len(scene.probes) < scene.probe_count:
-        parts.append(f"{len(scene.probes):,} of {scene.probe_count:,} probes are drawn.")
+        parts.append(f"{len(scene.probes):,} of {wording.plural(scene.probe_count, scene.passing)} are drawn.")
     others = [m for m in finals.budget if m != finals.cost]
     if others:
         limits = wording.listed([f"{wording.count(finals.budget[m])} {wording.SHORT_MEASURES[m]}" for m in others])
