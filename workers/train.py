@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spaces.randomness import seed_for, torch_generator
 from workers.augment import Draws, augment, draw
 from workers.batches import Tensors
-from workers.losses import Step, make_objective
+from workers.losses import Objective, Step, make_objective
 from workers.training.average import Average
 from workers.training.course import Course, steps_per_epoch
 from workers.training.hope import Hope, Hopeless
@@ -61,6 +61,7 @@ def train(
     soft_labels: Tensor | None = None,
     checkpoint: Path | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    objective: Objective | None = None,
 ) -> None:
     """Train ``network`` in place on ``data``; left in eval mode.
 
@@ -73,6 +74,7 @@ def train(
             SIGTERM. Which steps it holds makes no difference to the result.
         after_epoch: called with the number of epochs done. The network then has its latest weights; their average
             (``settings.ema``) takes their place in the end.
+        objective: what is minimised, trained with the network; ``None`` for what the settings ask for.
 
     Raises:
         Diverged: the loss is not finite or has exploded.
@@ -81,7 +83,7 @@ def train(
         ValueError: the settings ask for a loss that does not fit the network.
     """
     job = _Job(data, settings, seed, soft_labels)
-    course = _start(network, job)
+    course = _start(network, job, objective)
     progress = Progress(checkpoint, settings, seed, len(data))
     done = progress.resume(course)
     with terminations() as asked_to_end:
@@ -102,15 +104,16 @@ def train(
     network.eval()
 
 
-def _start(network: nn.Module, job: _Job) -> Course:
-    objective = make_objective(network, job.settings, torch_generator(job.seed, "objective"))
+def _start(network: nn.Module, job: _Job, objective: Objective | None) -> Course:
+    if objective is None:
+        objective = make_objective(network, job.settings, torch_generator(job.seed, "objective"))
     objective.start(network, job.data)  # before the average, which begins with the weights that training begins with
     classes = int(job.data.labels.max()) + 1 if len(job.data) else 0
     return Course(
         network,
         objective,
         make_optimizer(network, objective, job.settings),
-        Watch(classes, job.steps, job.device),
+        Watch(classes, job.steps, job.device, objective.limited),
         Average(network, job.settings.ema) if job.settings.ema else None,
         Hope(job.data.labels, job.settings.epochs, job.settings.give_up) if job.settings.give_up else None,
     )

@@ -52,8 +52,6 @@ class InceptionModule(nn.Module):
 
     def __init__(self, inputs: int, spec: ModuleSpec) -> None:
         super().__init__()
-        self.spec = spec
-        self.inputs = inputs
         self.one = ConvUnit(inputs, spec.one, 1)
         self.three = nn.Sequential(ConvUnit(inputs, spec.three[0], 1), ConvUnit(spec.three[0], spec.three[1], 3))
         self.five = nn.Sequential(
@@ -62,6 +60,15 @@ class InceptionModule(nn.Module):
             ConvUnit(spec.five[1], spec.five[2], 3),
         )
         self.pool = ConvUnit(inputs, spec.pool, 1)
+
+    @property
+    def spec(self) -> ModuleSpec:
+        """As the module is now: pruning narrows its convolutions."""
+        one, three, five, pool = (
+            [m.out_channels for m in branch.modules() if isinstance(m, nn.Conv2d)]
+            for branch in (self.one, self.three, self.five, self.pool)
+        )
+        return ModuleSpec(one[0], (three[0], three[1]), (five[0], five[1], five[2]), pool[0])
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = F.max_pool2d(x, 3, stride=1, padding=1)

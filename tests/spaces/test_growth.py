@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from surgery_networks import SOUND, lively
+from surgery_networks import SOUND, lively, random_kept
 from torch import Tensor, nn
 
 from spaces.growth import grow, grow_structure, growths
+from spaces.layout import make_layout
 from spaces.networks.inception import Inception, InceptionModule, ModuleSpec
+from spaces.surgery import compact
 
 SHAPE = (2, 8, 8)
 WIDTHS = st.integers(1, 5)
@@ -147,3 +150,13 @@ def test_networks_that_cannot_grow() -> None:
         assert all(torch.equal(twin.state_dict()[k], v) for k, v in other.state_dict().items())
     with pytest.raises(ValueError, match=r"\(1, 1, 1\) names 3 stages, the network has 2"):
         grow(small_parent(), (1, 1, 1), images())
+
+
+@given(st.integers(0, 2**32 - 1), st.tuples(st.integers(0, 2), st.integers(0, 2)))
+@settings(max_examples=15)
+def test_a_pruned_parent_grows_without_changing_too(seed: int, growth: tuple[int, int]) -> None:
+    parent = small_parent()
+    layout = make_layout(parent, images(2))
+    small = compact(parent, layout, random_kept(layout, np.random.default_rng(seed), 0.3))
+    assert isinstance(small, Inception)
+    assert difference(small, grow(small, growth, images()), images(seed=2)) < 1e-9
