@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.preflight import Preflight
-from workers.evaluation import INTERVAL, PROBE, SCRATCH, TRAIN
+from workers.evaluation import FINISH, INTERVAL, PROBE, SCRATCH, TRAIN
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,13 @@ def forecast(preflight: Preflight, counts: Mapping[str, int]) -> Forecast:
     base, candidates = preflight.survey.base, preflight.survey.candidates
     probe_images = min(preflight.probe_images, train) + len(preflight.splits.validation)
     epochs, base_epochs = config.training.epochs, config.base_training.epochs
+    members = 1 if config.finish.method == "plain" else config.finish.population
     each = {
         PROBE: candidates.forward * probe_images,
         INTERVAL: candidates.step * train * config.population.interval,
         TRAIN: candidates.step * train * epochs,
         SCRATCH: candidates.step * train * (epochs + base_epochs),
+        FINISH: candidates.step * train * config.finish.epochs * members,
     }
     known = config.network.weights is not None
     return Forecast(0.0 if known else base.step * train * base_epochs, each, dict(counts))

@@ -42,6 +42,7 @@ def train(
     soft_labels: Tensor | None = None,
     checkpoint: Path | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    until: int | None = None,
 ) -> None:
     """Train ``network`` in place on ``data``; left in eval mode.
 
@@ -53,6 +54,8 @@ def train(
         checkpoint: file to resume from where it exists, and to write every few seconds, after an epoch. Which epochs
             it holds makes no difference to the result.
         after_epoch: called with the number of epochs done.
+        until: break off after so many epochs of the schedule, with the state in ``checkpoint``. Another call goes on
+            from there, also with other settings of the loss and the optimizer.
 
     Raises:
         Diverged: the loss is not finite.
@@ -64,14 +67,17 @@ def train(
     if not start:
         objective.start(network, data)
     saved = -math.inf
-    for epoch in range(start, settings.epochs):
+    end = settings.epochs if until is None else min(until, settings.epochs)
+    for epoch in range(start, end):
         _train_epoch(network, data, settings, objective, optimizer, seed, epoch, soft_labels)
-        if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+        broken_off = epoch + 1 == end < settings.epochs
+        if checkpoint is not None and (broken_off or time.monotonic() - saved >= CHECKPOINT_SECONDS):
             save_progress(checkpoint, network, objective, optimizer, seed, epoch + 1)
             saved = time.monotonic()
         if after_epoch is not None:
             after_epoch(epoch + 1)
-    objective.finish(network)
+    if end == settings.epochs:
+        objective.finish(network)
     network.eval()
 
 
