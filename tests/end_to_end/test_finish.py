@@ -102,7 +102,7 @@ def kill_member(process: Popen[str], path: Path) -> None:
     """SIGKILL a process that trains, if one is still there."""
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
-            if any("ray::Member" in part for part in child.cmdline()):
+            if any(part.startswith("ray::") and "Trainable" in part for part in child.cmdline()):
                 child.kill()
                 return
         except psutil.Error:
