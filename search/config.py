@@ -364,7 +364,7 @@ class FinishConfig(Section):
     @classmethod
     def _within_bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
         """What is drawn must be a setting that a configuration could have."""
-        numbers = [n for n, f in CandidateTrainingConfig.model_fields.items() if f.annotation is float]
+        numbers = [*filter(_is_float, CandidateTrainingConfig.model_fields)]
         for name, (low, high) in value.items():
             if name not in numbers:
                 raise ValueError(f"{name!r} cannot vary; of the settings of training these can: {', '.join(numbers)}")

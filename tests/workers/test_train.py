@@ -49,6 +49,30 @@ class CutOff(Exception):
     pass
 
 
+def test_a_training_broken_off_and_continued_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
+    data, soft = make_data(), soft_labels()
+    undisturbed = make_network()
+    train(undisturbed, data, SETTINGS, 7, soft)
+    for until in (1, 3, 3, 4):
+        network = make_network()
+        train(network, data, SETTINGS, 7, soft, tmp_path / "x.checkpoint", until=until)
+        assert same(network, undisturbed) == (until == 4)
+
+
+def test_a_continued_training_follows_its_new_settings_on_the_old_schedule(tmp_path: Path) -> None:
+    data = make_data()
+    ends = []
+    for factor in (1.0, 0.0):
+        network = make_network()
+        checkpoint = tmp_path / f"{factor}.checkpoint"
+        train(network, data, SETTINGS, 7, None, checkpoint, until=2)
+        before = copy.deepcopy(network)
+        still = replace(SETTINGS, learning_rate=SETTINGS.learning_rate * factor)
+        train(network, data, still, 7, None, checkpoint)
+        ends.append(all(torch.equal(a, b) for a, b in zip(network.parameters(), before.parameters(), strict=True)))
+    assert ends == [False, True]
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 3, 4])
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoints-of-all-epochs", "only-of-the-first"])
 def test_a_training_cut_off_after_any_epoch_ends_as_the_undisturbed_one(
