@@ -97,10 +97,11 @@ def finish(home: Home, genome_seed: int, settings: FinishSettings) -> Finished:
     request = candidate(home, genome_seed, FINISH)
     trained: list[Leg] = []
 
-    def in_turn(finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> None:
+    def in_turn(finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> tuple[str, str]:
         while legs := [leg for leg in standing(method, scores).following if isinstance(leg, Leg)]:
             scores[legs[0].member, legs[0].number] = train_leg(legs[0], finishing, home.bench).score
             trained.append(legs[0])
+        return "", ""
 
     for path in finishing_of(request, home.run.folder).folder.glob("*"):
         path.unlink()

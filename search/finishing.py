@@ -75,8 +75,8 @@ class FinishingCluster:
         self._released = True
         return finish_candidate(request, settings, foundation.space, self._tune)
 
-    def _tune(self, finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> None:
+    def _tune(self, finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> tuple[str, str]:
         from workers.finish.tuner import tune_members  # imports Ray Tune, which takes seconds
 
         inputs: list[Any] = [self._cluster.share(value) for value in self._inputs]
-        tune_members(finishing, method, scores, inputs, self._cluster.settings, self._seconds)
+        return tune_members(finishing, method, scores, inputs, self._cluster.settings, self._seconds)

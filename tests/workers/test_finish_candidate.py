@@ -40,13 +40,14 @@ class Tune:
     order: np.random.Generator = field(default_factory=np.random.default_rng)
     trained: list[str] = field(default_factory=list)
 
-    def __call__(self, finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> None:
+    def __call__(self, finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> tuple[str, str]:
         while legs := [leg for leg in standing(method, scores).following if isinstance(leg, Leg)]:
             if len(self.trained) == self.most:
                 raise Killed
             leg = legs[int(self.order.integers(len(legs)))]
             scores[leg.member, leg.number] = train_leg(leg, finishing, self.bench).score
             self.trained.append(leg.name)
+        return "", ""
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +193,8 @@ def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
 
 
 def test_where_tune_leaves_legs_undone_the_finish_failed(bench: Bench) -> None:
-    outcome = finish(bench, lambda *_: None)
-    assert (outcome.status, outcome.reason) == ("failed", "worker_lost")
+    outcome = finish(bench, lambda *_: ("timeout", "too long"))
+    assert (outcome.status, outcome.reason, outcome.message) == ("failed", "timeout", "too long")
 
 
 def test_a_missing_training_is_a_failure_with_its_reason(bench: Bench) -> None:

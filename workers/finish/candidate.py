@@ -16,8 +16,10 @@ from workers.finish.leg import FAILED_SCORE, Finishing, Leg, LegResult
 from workers.finish.methods import Method, Standing, make_method, standing
 from workers.jobs import RunSettings
 
-Tune = Callable[[Finishing, Method, dict[tuple[int, int], float]], None]
-"""Runs the legs that have no score yet and adds their scores; :func:`workers.finish.tuner.tune_members`."""
+Tune = Callable[[Finishing, Method, dict[tuple[int, int], float]], tuple[str, str]]
+"""Runs the legs that have no score yet and adds their scores; :func:`workers.finish.tuner.tune_members`. What it
+returns are the reason and the message of the failure, should legs be left.
+"""
 
 
 def finish_candidate(request: Request, settings: RunSettings, space: Space, tune: Tune) -> Outcome:
@@ -32,10 +34,10 @@ def finish_candidate(request: Request, settings: RunSettings, space: Space, tune
     scores: dict[tuple[int, int], float] = {}
     state = _recall(finishing, method, scores)
     if not state.done:
-        tune(finishing, method, scores)
+        reason, message = tune(finishing, method, scores)
         state = _recall(finishing, method, scores)
-    if not state.done:
-        return Outcome(request.number, FAILED, "worker_lost", "the processes of its members died too often")
+        if not state.done:
+            return Outcome(request.number, FAILED, reason, message)
     legs = [leg for member in state.over for leg in member]
     results = {leg: _result(finishing, leg) for leg in legs}
     seconds = sum(result.seconds for result in results.values())

@@ -30,13 +30,17 @@ def tune_members(
     inputs: Sequence[Any],
     cluster: ClusterSettings,
     seconds: float,
-) -> None:
+) -> tuple[str, str]:
     """Run all legs that have no score yet; ``scores`` are complete when it returns, unless time or members ran out.
 
     Args:
         inputs: references to what :func:`workers.jobs.make_bench` takes.
         seconds: most that it may take.
+
+    Returns:
+        Should legs be left: the reason, as in :class:`workers.evaluation.Outcome`, and a message.
     """
+    started = time.monotonic()
     storage = finishing.folder / "tune"
     with _environment(), _empty(storage):
         from ray import tune
@@ -68,7 +72,14 @@ def tune_members(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except Exception as error:
+            # Its loop can break in many ways when processes die under it, and what is over is on disk.
+            return "worker_lost", f"Ray Tune broke off: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    if time.monotonic() - started >= seconds:
+        return "timeout", f"stopped after its limit of {seconds:g} s"
+    return "worker_lost", "a process of its members died too often"
 
 
 @contextmanager
