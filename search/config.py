@@ -360,6 +360,16 @@ class FinishConfig(Section):
         description="lowest and highest value of each setting of training that varies",
     )
 
+    @property
+    def members(self) -> int:
+        """Networks that are trained of one candidate."""
+        return 1 if self.method == "plain" else self.population
+
+    @property
+    def in_words(self) -> str:
+        """``pbt, 4 × 20 epochs``."""
+        return f"{self.method}, {self.members} × {self.epochs} epochs"
+
     @field_validator("ranges")
     @classmethod
     def _within_bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

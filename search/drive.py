@@ -96,8 +96,7 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
 
 def finish_limit(config: SearchConfig) -> float:
     """Seconds that a finish may take: as long as its members could one after the other."""
-    members = 1 if config.finish.method == "plain" else config.finish.population
-    return config.limits.train_seconds * members
+    return config.limits.train_seconds * config.finish.members
 
 
 def time_limit(config: SearchConfig) -> Callable[[object], float]:

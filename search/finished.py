@@ -21,9 +21,8 @@ def finish_notes(trainings: Iterable[Evaluation], config: FinishConfig) -> list[
     told = [_gain(training, finish) for training, finish in _pairs(trainings)]
     if not told:
         return []
-    members = "" if config.method == "plain" else f"{config.population} × "
     return [
-        f"Trained on after the search ({config.method}, {members}{config.epochs} epochs), validation accuracy: "
+        f"Trained on after the search ({config.in_words}), validation accuracy: "
         f"{'; '.join(told)}. Comparisons with plain alternatives are of trainings, before that."
     ]
 

@@ -35,13 +35,12 @@ def forecast(preflight: Preflight, counts: Mapping[str, int]) -> Forecast:
     base, candidates = preflight.survey.base, preflight.survey.candidates
     probe_images = min(preflight.probe_images, train) + len(preflight.splits.validation)
     epochs, base_epochs = config.training.epochs, config.base_training.epochs
-    members = 1 if config.finish.method == "plain" else config.finish.population
     each = {
         PROBE: candidates.forward * probe_images,
         INTERVAL: candidates.step * train * config.population.interval,
         TRAIN: candidates.step * train * epochs,
         SCRATCH: candidates.step * train * (epochs + base_epochs),
-        FINISH: candidates.step * train * config.finish.epochs * members,
+        FINISH: candidates.step * train * config.finish.epochs * config.finish.members,
     }
     known = config.network.weights is not None
     return Forecast(0.0 if known else base.step * train * base_epochs, each, dict(counts))

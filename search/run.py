@@ -149,9 +149,7 @@ def _search(run: Drive, expected: Forecast) -> Finals:
 
 
 def _say_finish(run: Drive, request: Request) -> None:
-    s = run.config.finish
-    members = f"{s.epochs} epochs" if s.method == "plain" else f"{s.method}, {s.population} × {s.epochs} epochs"
-    run.view.step(f"finishing {request.genome.id}: {members}")
+    run.view.step(f"finishing {request.genome.id}: {run.config.finish.in_words}")
 
 
 def _forget_finished(run: Drive, evaluation: Evaluation) -> None:

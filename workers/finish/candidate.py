@@ -72,6 +72,7 @@ def forget_states(finishing: Finishing) -> None:
     """Remove weights and states of a finish whose result is committed; its records stay."""
     for path in [*finishing.folder.glob("*.checkpoint"), *finishing.folder.glob("*.safetensors")]:
         path.unlink()
+    shutil.rmtree(finishing.tune, ignore_errors=True)
 
 
 def _recall(finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> Standing:

@@ -81,6 +81,11 @@ class Finishing:
     genome: Genome
     folder: Path
 
+    @property
+    def tune(self) -> Path:
+        """What Ray Tune writes while it runs; nobody reads it."""
+        return self.folder / "tune"
+
     def checkpoint(self, leg: Leg) -> Path:
         """State of the training at the leg's end, and on the way there."""
         return self.folder / f"{leg.name}.checkpoint"

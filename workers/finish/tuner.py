@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from workers.cluster import ClusterSettings, driver_paths
@@ -41,7 +42,7 @@ def tune_members(
         Should legs be left: the reason, as in :class:`workers.evaluation.Outcome`, and a message.
     """
     started = time.monotonic()
-    storage = finishing.folder / "tune"
+    storage = finishing.tune
     with _environment(), _empty(storage):
         from ray import tune
 
@@ -83,7 +84,7 @@ def tune_members(
 
 
 @contextmanager
-def _empty(folder: Any) -> Iterator[None]:
+def _empty(folder: Path) -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
