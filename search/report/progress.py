@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from search.front import Point, front_indices, hypervolume, normalised
 from search.report.measurements import Finals
-from workers.evaluation import OK, TRAIN, is_control
+from workers.evaluation import FINISH, OK, TRAIN, is_control
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def measure_progress(table: pa.Table, finals: Finals) -> Progress:
             continue
         done += 1
         spent += row["seconds"] or 0.0
-        if row["stage"] != TRAIN or row["status"] != OK:
+        if row["stage"] not in (TRAIN, FINISH) or row["status"] != OK:
             continue
         front.append(_point(row, finals.cost, base_cost))
         front = [front[i] for i in front_indices(front)]
