@@ -16,7 +16,7 @@ from search.standing import FAILED, LOST
 from search.watch import chart
 from search.watch.figures import front_picture, record_picture, volume_picture
 from search.watch.snapshot import Snapshot
-from search.watch.words import PURPOSES, figures, forecasts, remarks, title
+from search.watch.words import PURPOSES, figures, forecasts, remarks, seconds, title
 
 POLICY = "default-src 'none';style-src 'unsafe-inline';base-uri 'none';form-action 'none'"
 FRONT_ROWS, WORKER_ROWS = 12, 20
@@ -134,7 +134,7 @@ def _stages(snapshot: Snapshot) -> Markup:
             f"{stage.done:,}",
             wording.UNKNOWN if stage.expected is None else f"{max(stage.expected, stage.done):,}",
             f"{stage.failed:,}",
-            wording.duration(stage.seconds),
+            seconds(stage.seconds),
         )
         for stage in snapshot.stages
     ]
@@ -165,20 +165,20 @@ def _cost(snapshot: Snapshot) -> Markup:
     parts = (("base", spent.base, "ink"), ("probes", spent.probes, "faint"), ("trainings", spent.trainings, "test"))
     shares = (*parts, ("controls", spent.controls, "control"))
     bars = [
-        tag("i", "", style=f"flex:{seconds / total:.4f};background:var(--{colour})")
-        for _, seconds, colour in shares
-        if seconds > 0
+        tag("i", "", style=f"flex:{amount / total:.4f};background:var(--{colour})")
+        for _, amount, colour in shares
+        if amount > 0
     ]
     rows = [
         (
             PURPOSES[purpose].capitalize(),
-            wording.duration(seconds),
-            wording.percent(seconds / total, 0) if total > 0 else wording.UNKNOWN,
+            seconds(amount),
+            wording.percent(amount / total, 0) if total > 0 else wording.UNKNOWN,
         )
-        for purpose, seconds, _ in shares
+        for purpose, amount, _ in shares
     ]
     return join(
-        tag("p", f"{wording.duration(total)} of device time, over all workers."),
+        tag("p", f"Device time, over all workers: {seconds(total)}."),
         tag("div", *bars, class_="spent", aria_hidden="true") if bars else None,
         table(("Purpose", "Device time", "Share"), rows),
     )

@@ -29,7 +29,8 @@ def title(snapshot: Snapshot) -> str:
     done = wording.plural(snapshot.done, "evaluation")
     if snapshot.expected is not None and snapshot.phase != FINISHED:
         done = f"{snapshot.done:,} of {wording.plural(snapshot.expected, 'evaluation')}"
-    text = f"{MEANINGS[snapshot.phase].capitalize()}: {done}"
+    phase = MEANINGS[snapshot.phase].capitalize()
+    text = f"{phase}: {done}" if snapshot.done else phase
     if math.isfinite(snapshot.left):
         text += f", about {wording.duration(snapshot.left)} to go"
     return text
@@ -81,7 +82,7 @@ def figures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
             f"{wording.plural(len(snapshot.front), 'network')} on the front",
         ),
         ("Failed", f"{snapshot.failed:,}", failed),
-        ("Device time", wording.duration(snapshot.spent.total), wording.plural(len(snapshot.workers), "worker")),
+        ("Device time", seconds(snapshot.spent.total), wording.plural(len(snapshot.workers), "worker")),
     ]
 
 
@@ -93,6 +94,11 @@ def rate(per_second: float) -> str:
         if per_second * factor >= 0.95:
             return f"{per_second * factor:.3g}/{unit}"
     return f"{3600 * per_second:.3g}/h"
+
+
+def seconds(amount: float) -> str:
+    """A span of device time; none at all is not 0 ms."""
+    return wording.duration(amount) if amount > 0 else "none"
 
 
 def forecasts(snapshot: Snapshot) -> str:
