@@ -59,7 +59,7 @@ def front_picture(snapshot: Snapshot) -> Markup | None:
     )
     if len(probes) < len(snapshot.probes):
         caption += f" Of the probes {len(probes):,} are drawn."
-    entries = [("●", "test", "front so far"), ("○", "validation", "trained"), ("·", "faint", "probe")]
+    entries = [("●", "test", "front so far"), ("○", "validation", "trained"), ("•", "faint", "probe")]
     return join(legend(entries), chart("The front so far.", caption, x, y, marks, WIDE))
 
 

@@ -25,6 +25,11 @@ _STYLE = (
     chart.STYLE
     + ".bar{margin:6px 0 0}.bar i{background:var(--test)}h1{max-width:none}header .bar{height:8px;margin:0 0 20px}"
     + ".pair section{margin-top:0}.alert{overflow-wrap:anywhere}.facts dd small{overflow-wrap:anywhere}"
+    + "@media (min-width:721px){.facts{grid-template-columns:repeat(3,1fr)}}"
+    + "@media (min-width:1000px){.facts{grid-template-columns:repeat(6,auto)}.facts dd{font-size:22px}}"
+    # On a phone the front's table does without the share of the base network.
+    + "@media (max-width:720px){#front tr>:nth-child(3){display:none}th,td{padding-left:12px}"
+    + ".pair section+section{margin-top:46px}}"
 )
 
 
@@ -117,7 +122,7 @@ def _front(snapshot: Snapshot) -> Markup | None:
     if not snapshot.front:
         return None
     cost = wording.SHORT_MEASURES[snapshot.config.search.cost].capitalize().replace("Macs", "MACs")
-    heads = ("Candidate", cost, "Share of base", "Validation", "Points to base")
+    heads = ("Candidate", cost, "Share", "Validation", "To base")
     rows = [
         (m.candidate, wording.count(m.cost), wording.share(m.share), wording.percent(m.accuracy),
          wording.signed(m.to_base))

@@ -68,7 +68,7 @@ def figures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
         (
             "Evaluations",
             f"{snapshot.done:,}",
-            "course not known yet" if snapshot.expected is None else f"of {snapshot.expected:,}",
+            _course(snapshot),
         ),
         ("Rate", rate(snapshot.rate), left if not snapshot.ended else "over the whole search"),
         (
@@ -152,6 +152,12 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
     }
     finite: dict[str, Any] = _finite(answer)
     return finite
+
+
+def _course(snapshot: Snapshot) -> str:
+    if snapshot.phase == FINISHED:
+        return "in all"
+    return "course not known yet" if snapshot.expected is None else f"of {snapshot.expected:,}"
 
 
 def _tau(value: float) -> str:
