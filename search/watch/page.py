@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from search.report import wording
 from search.report.headline import write_headline
-from search.report.markup import Markup, join, tag
+from search.report.markup import Child, Markup, join, tag
 from search.report.plain import table
 from search.report.sections.failed import failed
 from search.report.style import style_sheet
@@ -73,7 +73,9 @@ def _top(snapshot: Snapshot) -> Markup:
     run = join("Niwaki · run ", tag("b", snapshot.config.name), f" · {snapshot.config.data.source}")
     bad = snapshot.phase in (FAILED, LOST)
     facts = [tag("div", tag("dt", n), tag("dd", value, tag("small", beside))) for n, value, beside in figures(snapshot)]
-    lines = [tag("p", line, class_="alert" if bad and "failed" in line[:10] else None) for line in remarks(snapshot)]
+    lines = [
+        tag("p", *_coded(line), class_="alert" if bad and "failed" in line[:10] else None) for line in remarks(snapshot)
+    ]
     warnings = snapshot.standing.warnings if snapshot.standing else ()
     bar = None
     if snapshot.expected and not snapshot.ended:
@@ -88,6 +90,11 @@ def _top(snapshot: Snapshot) -> Markup:
         _outcome(snapshot),
         tag("dl", *facts, class_="facts"),
     )
+
+
+def _coded(line: str) -> list[Child]:
+    """Text with what stands between backticks set as code."""
+    return [tag("code", part) if i % 2 else part for i, part in enumerate(line.split("`"))]
 
 
 def _outcome(snapshot: Snapshot) -> Markup | None:

@@ -44,12 +44,14 @@ def screen(snapshot: Snapshot) -> Group:
     """One screen of 80 columns and more: all of it is text, whatever a message holds."""
     parts: list[RenderableType] = [Text(wording.plain(f"{snapshot.config.name} · {title(snapshot)}"), style="bold")]
     if snapshot.expected:
-        parts.append(ProgressBar(total=snapshot.expected, completed=snapshot.done, width=76))
+        line = Table.grid()  # alone, the bar would not end its line
+        line.add_row(ProgressBar(total=snapshot.expected, completed=snapshot.done, width=76))
+        parts.append(line)
     parts += [Text(line) for line in remarks(snapshot)]
     if snapshot.standing is not None:
         parts += [Text(f"warning: {wording.plain(w)}", style="yellow") for w in snapshot.standing.warnings[-2:]]
     parts += [Text(), _figures(snapshot), Text(), _stages(snapshot), Text(), _front(snapshot)]
-    parts += [Text(), Text(f"forecasts  {forecasts(snapshot)}")]
+    parts += [Text(), Text(f"forecasts  {forecasts(snapshot)}"), _spent(snapshot)]
     if snapshot.failures:
         parts += [Text(), _failures(snapshot)]
     if snapshot.workers:
@@ -60,12 +62,10 @@ def screen(snapshot: Snapshot) -> Group:
 def _figures(snapshot: Snapshot) -> Table:
     table = Table.grid(padding=(0, 3))
     values = figures(snapshot)
-    for _ in range(3):
-        table.add_column(no_wrap=True)
-    for start in range(0, len(values), 3):
+    for start in range(0, len(values), 2):
         cells = [
             Text.assemble((f"{name} ", "dim"), (value, "bold"), (f" {beside}", "dim"))
-            for name, value, beside in values[start : start + 3]
+            for name, value, beside in values[start : start + 2]
         ]
         table.add_row(*cells)
     return table
@@ -78,9 +78,12 @@ def _stages(snapshot: Snapshot) -> Table:
         table.add_row(
             Text(stage.name), f"{stage.done:,}", expected, f"{stage.failed:,}", wording.duration(stage.seconds)
         )
-    spent = [f"{PURPOSES[p]} {wording.duration(seconds)}" for p, seconds in asdict(snapshot.spent).items() if seconds]
-    table.caption, table.caption_justify = Text(", ".join(spent)), "left"
     return table
+
+
+def _spent(snapshot: Snapshot) -> Text:
+    spent = [f"{PURPOSES[p]} {wording.duration(seconds)}" for p, seconds in asdict(snapshot.spent).items() if seconds]
+    return Text(f"cost so far  {', '.join(spent) or 'nothing'}")
 
 
 def _front(snapshot: Snapshot) -> Table:
