@@ -1,6 +1,6 @@
-"""Prints the pinned packages that an image needs: the lock without developers' tools, and without CUDA where there is none.
+"""Prints the pinned packages that an image needs: the lock without developers' tools, without CUDA where there is none.
 
-    python runtime_lock.py cpu|cuda requirements.lock > runtime.lock
+python runtime_lock.py cpu|cuda requirements.lock > runtime.lock
 """
 
 from __future__ import annotations

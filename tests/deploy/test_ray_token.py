@@ -1,0 +1,108 @@
+"""A cluster started by the deployment's script: who has the token is let in, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from deployment import DEPLOY
+
+JOIN = "import ray; ray.init(address='ADDRESS', log_to_driver=False); print('CPUs', ray.cluster_resources()['CPU'])"
+PATIENCE = 150
+
+
+def free_ports() -> int:
+    """The first of twenty ports that nobody listens on."""
+    for base in range(21000, 29000, 20):
+        try:
+            for port in range(base, base + 20):
+                with socket.socket() as probe:
+                    probe.bind(("", port))
+        except OSError:
+            continue
+        return base
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path, psutil.Process]]:
+    folder = tmp_path_factory.mktemp("token")
+    token = folder / "token"
+    token.write_text("k" * 64)
+    base = free_ports()
+    environment = {
+        **clean_environment(),
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "NIWAKI_RAY_PORT": str(base),
+        "NIWAKI_DASHBOARD_PORT": str(base + 10),
+        "NIWAKI_CLIENT_PORT": str(base + 11),
+        "NIWAKI_WORKER_PORTS": f"{base + 100}-{base + 199}",
+    }
+    command = [str(DEPLOY / "ray-node"), "head", "--block", "--num-cpus=1", "--object-store-memory=80000000"]
+    command += ["--node-ip-address=127.0.0.1", f"--temp-dir=/tmp/niwaki-test-{base}"]
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while "Ray runtime started" not in (folder / "log.txt").read_text():
+                assert process.poll() is None, (folder / "log.txt").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+            yield base, token, psutil.Process(process.pid)
+        finally:
+            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+            for member in family:
+                member.terminate()
+            _, alive = psutil.wait_procs(family, timeout=20)
+            for member in alive:
+                member.kill()
+
+
+def clean_environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, "PATH": path}
+
+
+def join(port: int, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    home.mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-c", JOIN.replace("ADDRESS", f"127.0.0.1:{port}")],
+        env={**clean_environment(), "HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.slow
+def test_only_the_token_opens_the_cluster(head: tuple[int, Path, psutil.Process], tmp_path: Path) -> None:
+    port, token, _ = head
+    admitted = join(port, tmp_path / "a", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+    assert "CPUs 1.0" in admitted.stdout, admitted.stderr
+    for wrong in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "w" * 64}):
+        refused = join(port, tmp_path / "b", **wrong)
+        assert refused.returncode != 0
+        assert "CPUs" not in refused.stdout
+        assert "k" * 64 not in refused.stdout + refused.stderr
+
+
+@pytest.mark.slow
+def test_the_dashboard_is_on_loopback_and_asks_for_the_token(head: tuple[int, Path, psutil.Process]) -> None:
+    port, _, process = head
+    listening = {
+        (connection.laddr.ip, connection.laddr.port)
+        for member in [process, *process.children(recursive=True)]
+        for connection in member.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {ip for ip, number in listening if number == port + 10} == {"127.0.0.1"}
+    with socket.create_connection(("127.0.0.1", port + 10), timeout=20) as connection:
+        connection.sendall(b"GET /api/jobs/ HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"401" in connection.recv(100).splitlines()[0]
