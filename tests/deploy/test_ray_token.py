@@ -42,11 +42,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path, 
         "RAY_AUTH_TOKEN_PATH": str(token),
         "NIWAKI_RAY_PORT": str(base),
         "NIWAKI_DASHBOARD_PORT": str(base + 10),
-        "NIWAKI_CLIENT_PORT": str(base + 11),
         "NIWAKI_WORKER_PORTS": f"{base + 100}-{base + 199}",
     }
     command = [str(DEPLOY / "ray-node"), "head", "--block", "--num-cpus=1", "--object-store-memory=80000000"]
-    command += ["--node-ip-address=127.0.0.1", f"--temp-dir=/tmp/niwaki-test-{base}"]
+    command += [f"--temp-dir=/tmp/niwaki-test-{base}"]
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -57,12 +56,18 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path, 
                 time.sleep(0.5)
             yield base, token, psutil.Process(process.pid)
         finally:
-            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-            for member in family:
-                member.terminate()
-            _, alive = psutil.wait_procs(family, timeout=20)
-            for member in alive:
-                member.kill()
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the node and all that it started."""
+    if process.poll() is None:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        for member in alive:
+            member.kill()
+        process.wait()
 
 
 def clean_environment() -> dict[str, str]:

@@ -150,7 +150,7 @@ def test_a_head_asks_for_the_token_and_keeps_the_dashboard_to_itself(stage: Stag
 def test_all_ports_are_documented(stage: Stage) -> None:
     assert stage.run(NODE, "head", RAY_AUTH_TOKEN="x" * 32).returncode == 0
     ports = set(re.findall(r"-port=(\d+)", stage.notes))
-    assert len(ports) == 11
+    assert len(ports) == 10
     page = (ROOT / "docs" / "security.md").read_text()
     for port in ports:
         assert port in page, port
