@@ -24,12 +24,12 @@ from search.schema import SCHEMA
 from search.standing import CONCLUDING, ENDED, FINISHED, Standing, phase_of, read_standing
 from search.surrogate.record import FEWEST, ROLLING, rank_correlation
 from search.view import Course, seconds_left
-from workers.evaluation import OK, PROBE, SCRATCH, TRAIN, TUNE, is_control
+from workers.evaluation import INTERVAL, OK, PASSING, PROBE, SCRATCH, TRAIN, TUNE, is_control
 
 RATE_SECONDS = 300.0
 """The rate is that of the last five minutes."""
 
-STAGES = (PROBE, TUNE, TRAIN, SCRATCH)
+STAGES = (PROBE, INTERVAL, TUNE, TRAIN, SCRATCH)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Snapshot:
         rate: commits per second of late, or of the whole search where it is over.
         left: seconds by the clock that the search should yet take; NaN where nothing is known or nothing is left.
         progress: hypervolume; None while the base network's cost is not known.
-        probes, trained: what was measured, for the picture.
+        probes, trained: what was measured, for the picture; instead of probes a population's members, where there is one.
         finals: final measurements of a finished run.
         table: the archive as it was read, without embeddings.
     """
@@ -184,7 +184,7 @@ def look(path: Path) -> Snapshot:
         failures=count_failures(table),
         workers=_workers(table),
         spent=_spent(table, record),
-        probes=spots_of(table, PROBE, cost),
+        probes=spots_of(table, INTERVAL, cost) or spots_of(table, PROBE, cost),
         trained=spots_of(table, TRAIN, cost),
         finals=finals,
         table=table,
@@ -288,7 +288,7 @@ def _workers(table: pa.Table) -> tuple[Worked, ...]:
 def _spent(table: pa.Table, record: RunRecord) -> Spent:
     spent = {"probes": 0.0, "trainings": 0.0, "controls": 0.0}
     for row in _rows(table, "stage", "origin", "seconds"):
-        purpose = "controls" if is_control(row["origin"]) else "probes" if row["stage"] == PROBE else "trainings"
+        purpose = "controls" if is_control(row["origin"]) else "probes" if row["stage"] in PASSING else "trainings"
         spent[purpose] += row["seconds"] or 0.0
     return Spent(record.base_seconds, **spent)
 
