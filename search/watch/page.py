@@ -12,7 +12,7 @@ from search.report.markup import Child, Markup, join, tag
 from search.report.plain import table
 from search.report.sections.failed import failed
 from search.report.style import style_sheet
-from search.standing import FAILED, LOST
+from search.standing import FAILED, FINISHED, LOST
 from search.watch import chart
 from search.watch.figures import front_picture, record_picture, volume_picture
 from search.watch.snapshot import Snapshot
@@ -110,8 +110,9 @@ def _outcome(snapshot: Snapshot) -> Markup | None:
 
 def _sections(snapshot: Snapshot) -> list[Markup]:
     picture = front_picture(snapshot)
+    heading = "The front" if snapshot.phase == FINISHED else "The front so far"
     nothing = tag("p", "Nothing was measured yet.")
-    parts = [tag("section", tag("h2", "The front so far"), picture or nothing, _front(snapshot), id="front")]
+    parts = [tag("section", tag("h2", heading), picture or nothing, _front(snapshot), id="front")]
     volume = volume_picture(snapshot.progress) or tag("p", "It is zero until the first training within budget ends.")
     record = record_picture(snapshot)
     about = tag("p", forecasts(snapshot), class_="quiet")

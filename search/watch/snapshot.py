@@ -98,7 +98,7 @@ class Snapshot:
         rate: commits per second of late, or of the whole search where it is over.
         left: seconds by the clock that the search should yet take; NaN where nothing is known or nothing is left.
         progress: hypervolume; None while the base network's cost is not known.
-        probes, trained: what was measured, for the picture; instead of probes a population's members, where there is one.
+        probes, trained: what was measured, for the picture; a population's members stand for probes.
         finals: final measurements of a finished run.
         table: the archive as it was read, without embeddings.
     """
