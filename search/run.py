@@ -24,6 +24,7 @@ from search.plan import SearchPlan, course_counts
 from search.preflight import check
 from search.report import Finals, front_rows
 from search.run_tracking import background_tracker
+from search.standing import noted
 from search.start import starting_widths
 from search.surrogate.guided import Guidance, picks_for
 from search.surrogate.warm import earlier_lessons, keep_earlier, read_earlier
@@ -91,9 +92,9 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     try:
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
-        with folder.locked():
+        with folder.locked(), noted(folder, view) as noting:
             keep_earlier(earlier, folder)
-            finals = _search(Drive(preflight, folder, record, cluster, view), expected)
+            finals = _search(Drive(preflight, folder, record, cluster, noting), expected)
     finally:
         cluster.close()
     return Result(folder, finals)

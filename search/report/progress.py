@@ -28,9 +28,14 @@ class Progress:
 
 
 def measure_progress(table: pa.Table, finals: Finals) -> Progress:
-    """Replay the archive. Controls, repeated trainings and their time are left out: they are not the search's."""
-    names = ["number", "stage", "origin", "repeat", "status", "accuracy", "violation", "seconds", finals.cost]
+    """The progress of a finished run."""
     base_cost = float(finals.base.cost(finals.cost)) or 1.0
+    return replay(table, finals.cost, base_cost, finals.hypervolume.reference)
+
+
+def replay(table: pa.Table, cost: str, base_cost: float, reference: tuple[float, float]) -> Progress:
+    """Replay the archive. Controls, repeated trainings and their time are left out: they are not the search's."""
+    names = ["number", "stage", "origin", "repeat", "status", "accuracy", "violation", "seconds", cost]
     front: list[Point] = []
     done, spent, volume = 0, 0.0, 0.0
     steps = [(0, 0.0, 0.0)]
@@ -41,10 +46,10 @@ def measure_progress(table: pa.Table, finals: Finals) -> Progress:
         spent += row["seconds"] or 0.0
         if row["stage"] not in (TRAIN, FINISH) or row["status"] != OK:
             continue
-        front.append(_point(row, finals.cost, base_cost))
+        front.append(_point(row, cost, base_cost))
         front = [front[i] for i in front_indices(front)]
         # A better front never has less volume: rounding must not say so either.
-        grown = max(volume, hypervolume(front, finals.hypervolume.reference))
+        grown = max(volume, hypervolume(front, reference))
         if grown > volume:
             volume = grown
             steps.append((done, spent, volume))
