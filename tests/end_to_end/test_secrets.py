@@ -21,6 +21,7 @@ PLANTED = {
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_keeps_and_tells_no_secret(tmp_path: Path) -> None:
     config = write_config(
         tmp_path,
