@@ -131,6 +131,6 @@ def test_servers_and_clients_of_mlflow_are_of_one_version() -> None:
 
 def test_ports_match_those_of_the_nodes() -> None:
     node = (DEPLOY / "ray-node").read_text()
-    agent = 6379 + int(re.search(r'dashboard-agent-listen-port="\$\(\(port \+ (\d)\)\)"', node)[1])  # type: ignore[index]
-    assert f"127.0.0.1:{agent}/api" in SERVICES["head"]["healthcheck"]["test"][-1]
+    assert '--node-manager-port="$((port + 1))"' in node
+    assert ", 6380)" in SERVICES["head"]["healthcheck"]["test"][-1]
     assert SERVICES["head"]["healthcheck"] == SERVICES["worker"]["healthcheck"]

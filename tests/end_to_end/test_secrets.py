@@ -21,6 +21,7 @@ PLANTED = {
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_keeps_and_tells_no_secret(tmp_path: Path) -> None:
     config = write_config(
         tmp_path,
@@ -32,7 +33,7 @@ def test_a_run_keeps_and_tells_no_secret(tmp_path: Path) -> None:
     ended = subprocess.run(
         [NIWAKI, "search", config],
         cwd=tmp_path,
-        env={**os.environ, **PLANTED, "RAY_AUTH_MODE": "token"},
+        env={**os.environ, **PLANTED, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
