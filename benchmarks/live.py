@@ -76,7 +76,7 @@ def as_table(pairs: Sequence[tuple[Run, Run]]) -> Table:
         [100 * (on.shipped - off.shipped) for on, off in pairs],
     ]
     printed.add_section()
-    printed.add_row("mean difference", *[_interval(d) for d in differences], "")
+    printed.add_row("mean difference", *[interval(d) for d in differences], "")
     return printed
 
 
@@ -101,7 +101,8 @@ def curve(result: Result) -> tuple[float, ...]:
     return tuple(hypervolume(points[: n + 1]) for n in range(len(points)))
 
 
-def _interval(values: Sequence[float]) -> str:
+def interval(values: Sequence[float]) -> str:
+    """Mean and half the width of its 95% interval."""
     if len(values) < 2:
         return f"{values[0]:+.4f}"
     found = Interval.of(values)

@@ -2,7 +2,7 @@
 
     python benchmarks/losses.py                                        # the demo's network on digits
     python benchmarks/losses.py --others signs=sign-digits-test.parquet
-    python benchmarks/losses.py config.yaml --set data.limit=4000 --epochs 12
+    python benchmarks/losses.py config.yaml --set data.limit=4000 --epochs 12 --others digits=digits
 
 Per seed (split, first weights, order of images) the base network of the configuration is trained with each loss, all
 else alike. First table: accuracy on the test split, mean over the seeds with its 90% interval (Student's t), and the
@@ -150,7 +150,7 @@ def detections(network: nn.Module, setting: Setting, gaussian: bool) -> dict[str
 def accuracy_table(rows: Sequence[Row], methods: Sequence[str]) -> Table:
     """One line a loss."""
     seeds = sorted({int(row["seed"]) for row in rows})
-    table = Table(title=f"test accuracy, %, {len(seeds)} seeds: mean [90%], and paired difference from cross-entropy")
+    table = Table(title=f"test accuracy, %, {len(seeds)} seeds: mean ± 90%, and paired difference from cross-entropy")
     for column in ("loss", "accuracy", "− cross-entropy", "seconds"):
         table.add_column(column, justify="left" if column == "loss" else "right")
     plain = _values(rows, PLAIN, "accuracy")
@@ -164,7 +164,7 @@ def accuracy_table(rows: Sequence[Row], methods: Sequence[str]) -> Table:
 def detection_table(rows: Sequence[Row], methods: Sequence[str]) -> Table:
     """One line a loss and score."""
     kinds = list(dict.fromkeys(key.partition(": ")[2] for row in rows for key in row if ": " in key))
-    table = Table(title="AUROC, %, of test images against others: mean [90%]")
+    table = Table(title="AUROC, %, of test images against others: mean ± 90%")
     for column in ("loss", "score", *kinds):
         table.add_column(column, justify="left" if column in ("loss", "score") else "right")
     for method in methods:
@@ -187,7 +187,7 @@ def _interval(values: np.ndarray, sign: str = "") -> str:
         return f"{values.mean():{sign}.2f}"
     low, high = ttest_1samp(values, 0).confidence_interval(0.9)
     star = "*" if sign and low * high > 0 else ""
-    return f"{values.mean():{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]{star}"
+    return f"{values.mean():{sign}.2f} ± {(high - low) / 2:.2f}{star}"
 
 
 def _arguments() -> argparse.Namespace:
@@ -197,7 +197,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="of each training; default: base_training.epochs")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--others", nargs="*", default=[], metavar="NAME=FILE", help="Parquet sets of other images")
+    parser.add_argument(
+        "--others", nargs="*", default=[], metavar="NAME=SOURCE", help="other images: Parquet, or digits"
+    )
     parser.add_argument("--work", type=Path, help="folder of unfinished work; default: runs/losses-NAME")
     arguments = parser.parse_args()
     arguments.methods = list(dict.fromkeys((PLAIN, *arguments.methods)))  # all others are compared with it

@@ -7,7 +7,7 @@ import math
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -131,6 +131,21 @@ class TrainConfig(Section):
         "cross_entropy",
         description="of the labels; l_gm: large-margin Gaussian mixture, whose likelihood tells images of another kind",
     )
+    warm_up: float = Field(
+        0.0, ge=0, lt=1, description="share of the steps in which cosine and constant rise first; one_cycle has its own"
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of an average of the weights over the steps, which is what a training ends with; 0 is off",
+    )
+    give_up: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the epochs after which a training that is no better than guessing is given up; 0 is off",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label spread over all classes")
     margin: float = Field(0.1, ge=0, le=1, description="of l_gm: how much farther the true class's mean is held")
     likelihood: float = Field(0.1, ge=0, le=1, description="of l_gm: weight of the features' likelihood")
@@ -147,6 +162,13 @@ class TrainConfig(Section):
     temperature: float = Field(4.0, gt=0, description="temperature of the soft labels")
     shift: int = Field(0, ge=0, description="augmentation: random shift by up to this many pixels")
     flip: bool = Field(False, description="augmentation: random horizontal flip")
+    cutout: int = Field(0, ge=0, description="augmentation: side in pixels of a square that is blotted out; 0 is off")
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> Self:
+        if self.warm_up and self.schedule == "one_cycle":
+            raise ValueError("warm_up: schedule one_cycle rises by itself; set 0, or schedule cosine or constant")
+        return self
 
 
 class BaseTrainingConfig(TrainConfig):

@@ -24,6 +24,9 @@ from workers.data import DataError, DataRequest, Splits, load_splits
 from workers.proxies import check_proxies
 from workers.tensors import CheckpointError, load_tensors
 
+DECODED = ".decoded"
+"""Folder beside the runs, which share it: decoded images of sets too large for memory."""
+
 TRACKING_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
 """What MLflow understands without a plugin; its store of plain files it has given up."""
 
@@ -63,7 +66,7 @@ def check(config: SearchConfig) -> Preflight:
         ConfigError: a setting does not fit the data, the network, the machine or the budget.
     """
     _check_settings(config)
-    splits = load_data(config.data, config.seed)
+    splits = load_data(config.data, config.seed, config.out / DECODED)
     spec = NetworkSpec(config.network.name, splits.train.shape, splits.train.classes, config.network.arguments)
     try:
         survey = take_survey(config, spec, splits.train)
@@ -90,14 +93,14 @@ def check(config: SearchConfig) -> Preflight:
     return Preflight(config, splits, spec, space, survey, base, least, images)
 
 
-def load_data(data: DataConfig, seed: int) -> Splits:
-    """The data set; ``seed`` decides the splits.
+def load_data(data: DataConfig, seed: int, cache: Path | None = None) -> Splits:
+    """The data set; ``seed`` decides the splits, images too many for memory go to files in ``cache``.
 
     Raises:
         DataError: it cannot be used; the message names the setting.
     """
     try:
-        return load_splits(DataRequest(**data.model_dump(), seed=seed))
+        return load_splits(DataRequest(**data.model_dump(), seed=seed, cache=cache))
     except DataError as error:
         own = str(error).partition(" ")[0].rstrip(":") in DataConfig.model_fields
         raise DataError(f"data{'.' if own else ': '}{error}") from None

@@ -27,7 +27,7 @@ _IDENTITY = [
     ("parent", pa.string(), "candidate whose weights it started from; empty for those of the base network"),
     ("repeat", pa.int64(), "0, or the index of a repeated training with another seed"),
     ("status", pa.string(), "ok or failed"),
-    ("reason", pa.string(), "empty, or oom, nan, timeout, error, worker_lost"),
+    ("reason", pa.string(), "empty, or oom, nan, hopeless, timeout, error, worker_lost"),
     ("message", pa.string(), "the failure in one line"),
 ]
 FORECAST = [

@@ -33,9 +33,11 @@ from spaces.surgery import compact
 from workers.apart import Apart, Lost
 from workers.data import Images
 from workers.limits import memory_limit, time_limit
+from workers.losses import make_objective
 from workers.prepare import base_network, checked_layout, load_base
 from workers.tensors import CheckpointError
 from workers.threads import torch_threads
+from workers.train import TrainSettings
 
 MOST_GROWTHS = 64
 """Growths that a search prepares; each is traced and scored once, before the first candidate."""
@@ -175,6 +177,7 @@ def _survey(
         _check_outputs(network, spec, pixels)
         if config.network.weights is not None:
             _check_outputs(load_base(spec, config.seed, Path(config.network.weights)), spec, pixels)
+        _check_losses(config, network)
         vectors = _growths(config, network)
         yield vectors
         layouts: dict[Growth, Layout] = {}
@@ -195,6 +198,15 @@ def _survey(
         rng = numpy_generator(config.seed, "forecast")
         for _ in range(CANDIDATES):
             yield _candidate_pace(network, space, rng, guard, pixels, labels)
+
+
+def _check_losses(config: SearchConfig, network: nn.Module) -> None:
+    for section in ("base_training", "training"):
+        settings = TrainSettings(**getattr(config, section).model_dump())
+        try:
+            make_objective(network, settings, torch_generator(config.seed, "survey"))
+        except ValueError as error:
+            raise ValueError(f"{section}: {error}") from None
 
 
 def _check_outputs(network: nn.Module, spec: NetworkSpec, pixels: Tensor) -> None:

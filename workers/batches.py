@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.data import Images
+from workers.data.mapped import file_of
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Tensors:
     """A split on a device, ready to be cut into batches.
 
     Attributes:
-        images: uint8 ``[N, C, H, W]``.
-        labels: int64 ``[N]``.
+        images: uint8 ``[N, C, H, W]``; on the CPU, whatever the device, where they are a file's.
+        labels: int64 ``[N]``, on the device.
         mean: float32 ``[1, C, 1, 1]`` in [0, 255]; subtracted.
         scale: float32 ``[1, C, 1, 1]``; divided by.
         memory_format: of batches, and of the networks that take them.
@@ -36,9 +37,20 @@ class Tensors:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def fill(self) -> Tensor:
+        """The mean colour, uint8 ``[1, C, 1, 1]``: pixels that say nothing."""
+        return self.mean.round().to(self.images.dtype)
+
+    def at(self, index: Tensor) -> Tensor:
+        """The images of ``index`` (int64 ``[B]``, on the device of the labels), on that device."""
+        return self.images[index.to(self.images.device)].to(index.device)
+
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 images to float32, of zero mean and unit variance per channel in the training split."""
-        return ((images.to(self.mean.dtype) - self.mean) / self.scale).contiguous(memory_format=self.memory_format)
+        return ((images.to(self.mean.device).to(self.mean.dtype) - self.mean) / self.scale).contiguous(
+            memory_format=self.memory_format
+        )
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in order, normalised, with their labels: near-equal batches of 2/3 to 3/2 ``size``.
@@ -93,7 +105,9 @@ def to_tensors(
 ) -> Tensors:
     """A split on a device. ``mean`` and ``std`` are float32 ``[C]`` of the [0, 1] scale.
 
-    On the CPU the images are a view of the given array: all workers of a node read the same shared memory.
+    On the CPU the images are a view of the given array: all workers of a node read the same shared memory, or the
+    same file. Images of a file stay there for other devices as well: memory that has no room for them here has none
+    there.
     """
 
     def per_channel(values: np.ndarray) -> Tensor:
@@ -103,4 +117,6 @@ def to_tensors(
         # Arrays from the object store are read-only and torch cannot mark a tensor so; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         pixels, labels = torch.from_numpy(images.images), torch.from_numpy(images.labels)
-    return Tensors(pixels.to(device), labels.to(device), per_channel(mean), per_channel(std), memory_format)
+    if file_of(images.images) is None:
+        pixels = pixels.to(device)
+    return Tensors(pixels, labels.to(device), per_channel(mean), per_channel(std), memory_format)

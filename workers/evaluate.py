@@ -27,7 +27,7 @@ from workers.measure.latency import measure_latency
 from workers.member import load_member, save_member
 from workers.probe import ProbeSettings, probe
 from workers.recalibrate import recalibrate
-from workers.train import Diverged, TrainSettings, train
+from workers.train import Diverged, Hopeless, TrainSettings, train
 
 
 class BudgetMissed(RuntimeError):
@@ -92,6 +92,8 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
             outcome = _failure(request, "nan", f"not a finite number: {', '.join(bad)}")
         else:
             outcome = Outcome(request.number, OK, metrics=metrics, embedding=embedding)
+    except Hopeless as error:
+        outcome = _failure(request, "hopeless", str(error))
     except Diverged as error:
         outcome = _failure(request, "nan", str(error))
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:

@@ -11,7 +11,7 @@ PROBE, TUNE, INTERVAL, TRAIN, SCRATCH = "probe", "tune", "interval", "train", "s
 PASSING = (PROBE, INTERVAL)
 """Stages that candidates pass in numbers; the others are trainings to an end, each with its own run in MLflow."""
 OK, FAILED = "ok", "failed"
-REASONS = ("oom", "nan", "timeout", "error", "worker_lost")
+REASONS = ("oom", "nan", "hopeless", "timeout", "error", "worker_lost")
 
 
 def is_control(origin: str) -> bool:
@@ -58,7 +58,7 @@ class Outcome:
 
     Attributes:
         status: ``ok`` or ``failed``.
-        reason: empty, or one of ``oom``, ``nan``, ``timeout``, ``error``, ``worker_lost``.
+        reason: empty, or one of ``oom``, ``nan``, ``hopeless``, ``timeout``, ``error``, ``worker_lost``.
         message: for people: the exception in one line.
         metrics: named measurements (the archive's schema documents each); empty when failed.
         embedding: statistics of the candidate's features, for surrogates; empty when failed.

@@ -88,7 +88,7 @@ def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth,
     order = numpy_generator(settings.seed, "scoring images").permutation(len(tensors.train))[: settings.scoring_images]
     index = torch.from_numpy(order).to(tensors.train.labels.device)
     train = tensors.train
-    scoring = replace(train, images=train.images[index], labels=train.labels[index])
+    scoring = replace(train, images=train.at(index), labels=train.labels[index])
 
     def run(growth: Growth) -> Trunk:
         base = _base(settings, tensors)

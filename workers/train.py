@@ -1,37 +1,56 @@
-"""The full evaluation: train a network to the end, by epochs that can be resumed exactly.
+"""The full evaluation: train a network to the end, by steps that can be resumed exactly.
 
-All randomness of an epoch comes from (seed, epoch), so a training that was cut off and resumed from its checkpoint
-ends with the weights of one that was not.
+All randomness of a step comes from (seed, epoch, step), so a training that was cut off anywhere and resumed from its
+checkpoint ends with the weights of one that was not.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from spaces.randomness import seed_for, torch_generator
-from workers.augment import augment
+from workers.augment import Draws, augment, draw
 from workers.batches import Tensors
 from workers.losses import Objective, Step, make_objective
+from workers.training.average import Average
+from workers.training.course import Course, steps_per_epoch
+from workers.training.hope import Hope, Hopeless
 from workers.training.optimizer import make_optimizer
-from workers.training.progress import load_progress, save_progress
+from workers.training.progress import Progress
 from workers.training.schedule import rate
 from workers.training.settings import TrainSettings
+from workers.training.termination import Preempted, terminations
+from workers.training.watch import Diverged, Watch
 
-__all__ = ["Diverged", "TrainSettings", "train"]
-
-CHECKPOINT_SECONDS = 5.0
-"""Least time between two checkpoints: written after every epoch of a small network they would cost a tenth of it."""
+__all__ = ["Diverged", "Hopeless", "Preempted", "TrainSettings", "train"]
 
 
-class Diverged(RuntimeError):
-    """The loss is not a number any more."""
+@dataclass(frozen=True)
+class _Job:
+    """What a training is made from: nothing here changes."""
+
+    data: Tensors
+    settings: TrainSettings
+    seed: int
+    soft_labels: Tensor | None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(len(self.data), self.settings.batch_size)
+
+    @property
+    def steps(self) -> int:
+        return self.settings.epochs * self.steps_per_epoch
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.labels.device
 
 
 def train(
@@ -51,80 +70,115 @@ def train(
         seed: with the settings, data, device and thread count it determines the result bit for bit on CPU.
         soft_labels: the base network's logits on ``data``, float ``[N, K]``, used where ``settings.distillation`` > 0.
             They are those of the images as they are, also where the student sees them augmented.
-        checkpoint: file to resume from where it exists, and to write every few seconds, after an epoch. Which epochs
-            it holds makes no difference to the result.
-        after_epoch: called with the number of epochs done.
+        checkpoint: file to resume from where it exists, and to write after the first epoch, every few seconds and on
+            SIGTERM. Which steps it holds makes no difference to the result.
+        after_epoch: called with the number of epochs done. The network then has its latest weights; their average
+            (``settings.ema``) takes their place in the end.
         objective: what is minimised, trained with the network; ``None`` for what the settings ask for.
 
     Raises:
-        Diverged: the loss is not finite.
+        Diverged: the loss is not finite or has exploded.
+        Hopeless: nothing was learnt by the time that ``settings.give_up`` says.
+        Preempted: the process received SIGTERM, and has written the checkpoint since.
         ValueError: the settings ask for a loss that does not fit the network.
     """
-    if objective is None:
-        objective = make_objective(network, settings, torch_generator(seed, "objective"))
-    optimizer = make_optimizer(network, objective, settings)
-    start = load_progress(checkpoint, network, objective, optimizer, seed) if checkpoint is not None else 0
-    if not start:
-        objective.start(network, data)
-    saved = -math.inf
-    for epoch in range(start, settings.epochs):
-        _train_epoch(network, data, settings, objective, optimizer, seed, epoch, soft_labels)
-        if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            save_progress(checkpoint, network, objective, optimizer, seed, epoch + 1)
-            saved = time.monotonic()
-        if after_epoch is not None:
-            after_epoch(epoch + 1)
-    objective.finish()
+    job = _Job(data, settings, seed, soft_labels)
+    course = _start(network, job, objective)
+    progress = Progress(checkpoint, settings, seed, len(data))
+    done = progress.resume(course)
+    with terminations() as asked_to_end:
+
+        def after_step(steps: int) -> None:
+            if asked_to_end():
+                progress.save(course, steps)
+                raise Preempted(steps)
+            progress.save_if_due(course, steps, epoch_ends=steps % job.steps_per_epoch == 0)
+
+        while done < job.steps:
+            done = _train_epoch(course, job, done, after_step)
+            if after_epoch is not None:
+                after_epoch(done // job.steps_per_epoch)
+    if course.average is not None:
+        course.average.finish(network, data, settings.batch_size)
+    course.objective.finish(network)
     network.eval()
 
 
-def _train_epoch(
-    network: nn.Module,
-    data: Tensors,
-    settings: TrainSettings,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    seed: int,
-    epoch: int,
-    soft_labels: Tensor | None,
-) -> None:
-    generator = torch_generator(seed, "epoch", epoch)
-    order = torch.randperm(len(data), generator=generator).to(data.labels.device)
-    # A last batch of one image would give batch norm nothing to average over.
-    batches = [b for b in order.split(settings.batch_size) if len(b) > 1]  # type: ignore[no-untyped-call]
-    total = settings.epochs * len(batches)
-    network.train()
-    objective.train()
-    running = torch.zeros((), device=data.labels.device)
-    with (
-        _dropout_seed(seed_for(seed, "dropout", epoch), data.labels.device),
-        _autocast(data.labels.device),
-        objective.watching(network) as seen,
-    ):
-        for i, index in enumerate(batches):
-            progress = (epoch * len(batches) + i) / total
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * rate(settings.schedule, progress)
-            images = augment(data.normalise(data.images[index]), generator, settings.shift, settings.flip)
-            logits = network(images).float()
-            target = soft_labels[index] if soft_labels is not None else None
+def _start(network: nn.Module, job: _Job, objective: Objective | None) -> Course:
+    if objective is None:
+        objective = make_objective(network, job.settings, torch_generator(job.seed, "objective"))
+    objective.start(network, job.data)  # before the average, which begins with the weights that training begins with
+    classes = int(job.data.labels.max()) + 1 if len(job.data) else 0
+    return Course(
+        network,
+        objective,
+        make_optimizer(network, objective, job.settings),
+        Watch(classes, job.steps, job.device),
+        Average(network, job.settings.ema) if job.settings.ema else None,
+        Hope(job.data.labels, job.settings.epochs, job.settings.give_up) if job.settings.give_up else None,
+    )
+
+
+def _train_epoch(course: Course, job: _Job, done: int, after_step: Callable[[int], None]) -> int:
+    """Train from step ``done`` to the end of its epoch; the number of steps done then."""
+    epoch, first = divmod(done, job.steps_per_epoch)
+    data, size = job.data, job.settings.batch_size
+    order, draws = _draw_epoch(job, epoch)
+    course.network.train()
+    course.objective.train()
+    fill = data.fill
+    with _own_randomness(job.device) as reseed, course.objective.watching(course.network) as seen:
+        for step in range(done, (epoch + 1) * job.steps_per_epoch):
+            start = (step - done + first) * size
+            reseed(seed_for(job.seed, "dropout", step))
+            index = order[start : start + size]
+            images = data.normalise(augment(data.at(index), draws.of(start, start + size), fill))
+            # A block of its own for each step: until it ends, autocast goes on with the weights that it cast first.
+            with _autocast(job.device):
+                logits = course.network(images).float()
+            target = job.soft_labels[index] if job.soft_labels is not None else None
             features = seen[0].float() if seen else None
-            loss = objective(Step(logits, data.labels[index], target, features, progress))
-            optimizer.zero_grad(set_to_none=True)
+            progress = step / job.steps
+            loss = course.objective(Step(logits, data.labels[index], target, features, progress))
+            course.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
-            running += loss.detach()
-    if not math.isfinite(float(running)):
-        raise Diverged(f"the loss is not finite in epoch {epoch + 1} of {settings.epochs}")
+            for group in course.optimizer.param_groups:
+                group["lr"] = job.settings.learning_rate * rate(job.settings.schedule, progress, job.settings.warm_up)
+            course.optimizer.step()
+            if course.average is not None:
+                course.average.update(step)
+            course.watch.note(loss, step)
+            if course.hope is not None:
+                course.hope.note(logits, data.labels[index])
+                if (step + 1) % job.steps_per_epoch == 0:
+                    course.hope.judge(epoch + 1)
+            after_step(step + 1)
+    return (epoch + 1) * job.steps_per_epoch
+
+
+def _draw_epoch(job: _Job, epoch: int) -> tuple[Tensor, Draws]:
+    """The order of an epoch's images, and what augmentation does to each in that order."""
+    generator = torch_generator(job.seed, "epoch", epoch)
+    count, (height, width) = len(job.data), job.data.images.shape[2:]
+    order = torch.randperm(count, generator=generator).to(job.device)
+    return order, draw(count, (height, width), job.settings, generator, job.device)
 
 
 @contextlib.contextmanager
-def _dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout and its like draw from torch's global generator: it is set for the block, and put back."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+def _own_randomness(device: torch.device) -> Iterator[Callable[[int], object]]:
+    """Dropout and its like draw from torch's global generators: the function seeds them, the end puts them back."""
+    on_gpu = device.type == "cuda"
+    place = device.index or 0
+    with torch.random.fork_rng(devices=[place] if on_gpu else []):
+        # Not by torch.manual_seed, which seeks all kinds of devices and notes the call stack for those not there.
+        own = torch.cuda.default_generators[place] if on_gpu else None
+
+        def reseed(seed: int) -> None:
+            torch.default_generator.manual_seed(seed)
+            if own is not None:
+                own.manual_seed(seed)
+
+        yield reseed
 
 
 def _autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:

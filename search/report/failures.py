@@ -12,6 +12,7 @@ from workers.evaluation import FAILED
 MEANINGS = {
     "oom": "out of memory",
     "nan": "not a number",
+    "hopeless": "learnt nothing",
     "timeout": "time limit",
     "error": "error",
     "worker_lost": "worker lost",

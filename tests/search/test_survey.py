@@ -10,7 +10,7 @@ import pytest
 import search.survey
 from search.drive import plan_settings
 from search.forecast import forecast
-from search.loading import parse_config
+from search.loading import ConfigError, parse_config
 from search.plan import course_counts
 from search.preflight import Preflight, check
 
@@ -77,3 +77,28 @@ def test_a_process_of_its_own_finds_what_this_one_does(tmp_path: Path, monkeypat
     here = survey(tmp_path, monkeypatch, "")
     assert here.space.hash == apart.space.hash
     assert (here.base, here.least) == (apart.base, apart.least)
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [("base_training", {"push": 0.1}), ("training", {"loss": "l_gm"}), ("training", {"channel_correlation": 0.5})],
+)
+def test_losses_that_do_not_fit_the_network_are_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, setting: dict[str, Any]
+) -> None:
+    (tmp_path / "plain.py").write_text(
+        "from torch import nn\n"
+        "def build(classes):\n"
+        "    layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, classes, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "    return nn.Sequential(*layers)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = {
+        "name": "a",
+        "data": {"source": "digits", "limit": 60},
+        "network": {"name": "plain:build"},
+        "tracking": {"enabled": False},
+    }
+    assert check(parse_config(config)).layout.groups
+    with pytest.raises(ConfigError, match=rf"^{section}: .*{next(iter(setting))}.* has none; turn it off"):
+        check(parse_config({**config, section: setting}))

@@ -101,6 +101,16 @@ def test_a_training_that_diverges_is_a_failed_outcome(bench: Bench) -> None:
     assert not outcome.embedding
 
 
+def test_a_training_that_learns_nothing_is_a_failed_outcome(bench: Bench) -> None:
+    blind = replace(bench.data.train, images=torch.zeros_like(bench.data.train.images))
+    training = replace(TRAINING, epochs=4, give_up=0.5, shift=0)
+    outcome = evaluate(
+        request_of(bench, TRAIN, 7), replace(bench, training=training, data=replace(bench.data, train=blind))
+    )
+    assert (outcome.status, outcome.reason) == ("failed", "hopeless")
+    assert outcome.message.startswith("no better than guessing in epoch 2 of 4")
+
+
 def test_a_probe_of_a_broken_network_is_a_failed_outcome(bench: Bench) -> None:
     request = request_of(bench, PROBE, 5)
     trunks = dict(bench.foundation.trunks)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import workers.train
+import workers.training.progress
 from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import torch_generator
 from workers.batches import Tensors, place
@@ -70,7 +70,7 @@ class CutOff(Exception):
 def test_a_training_cut_off_ends_as_the_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, epoch: int
 ) -> None:
-    monkeypatch.setattr(workers.train, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(workers.training.progress, "CHECKPOINT_SECONDS", 0.0)
     undisturbed = make_network()
     train(undisturbed, make_data(), METHODS[name], 7, soft_labels())
 
@@ -120,6 +120,15 @@ def test_the_whole_is_the_sum_of_its_terms() -> None:
     assert halves[0] == pytest.approx((plain + halves[1]) / 2, rel=1e-5)
 
 
+def test_losses_are_computed_in_single_precision() -> None:
+    objective = make_objective(make_network(), METHODS["all"], torch_generator(0, "a"))
+    step = Step(torch.randn(9, CLASSES), torch.arange(9) % CLASSES, soft_labels(9), torch.rand(9, 12), 0.5)
+    again = copy.deepcopy(objective)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = objective(step)
+    assert torch.equal(half, again(step))
+
+
 class TestMixture:
     def test_the_bias_is_that_of_distances_to_the_means(self) -> None:
         network, data = make_network(), make_data()
@@ -160,6 +169,19 @@ class TestMixture:
             assert any(p is classifier(network).weight for p in decaying) == decays
             assert any(p is classifier(network).weight for p in without) != decays
             assert len(decaying) + len(without) == len(list(network.parameters()))
+
+    def test_a_linear_layer_that_is_not_the_classifier_is_refused(self) -> None:
+        class Gated(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.features, self.gate = nn.Conv2d(1, CLASSES, 6), nn.Linear(36, 5)
+
+            def forward(self, x: Tensor) -> Tensor:
+                gate: Tensor = self.gate(x.flatten(1)).mean(1, keepdim=True)
+                return self.features(x).flatten(1) * gate
+
+        with pytest.raises(ValueError, match="5 outputs and the network 3: it is not the classifier"):
+            train(Gated(), make_data(), METHODS["l_gm"], 0)
 
     def test_a_network_without_a_bias_is_refused(self) -> None:
         network = nn.Sequential(nn.Flatten(), nn.Linear(36, CLASSES, bias=False))

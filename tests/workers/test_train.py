@@ -1,109 +1,25 @@
-"""Training: what is minimised, what is seen, and that being cut off changes nothing."""
+"""Training: what is minimised, at which rates, what is averaged, and when it is given up."""
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import math
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from training_cases import CLASSES, SETTINGS, make_data, make_network, same
 
 import workers.train
-from spaces.networks import NetworkSpec, build_network
-from workers.augment import augment
-from workers.batches import Tensors, place
 from workers.losses import Objective, Step
-from workers.train import Diverged, TrainSettings, train
+from workers.recalibrate import recalibrate
+from workers.train import Diverged, Hopeless, TrainSettings, train
+from workers.training.average import Average
 from workers.training.schedule import rate
-
-SHAPE, CLASSES = (1, 6, 6), 3
-SETTINGS = TrainSettings(epochs=4, batch_size=16, shift=1, distillation=0.5, label_smoothing=0.1)
-
-
-def make_data(count: int = 50) -> Tensors:
-    rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8))
-    labels = torch.from_numpy(rng.integers(0, CLASSES, count))
-    return Tensors(images, labels, torch.full((1, 1, 1, 1), 128.0), torch.full((1, 1, 1, 1), 64.0))
-
-
-def make_network() -> nn.Module:
-    spec = NetworkSpec("inception", SHAPE, CLASSES, {"stem": 4, "widths": [8, 12], "modules": [1, 1]})
-    return place(build_network(spec, torch.Generator().manual_seed(1)), make_data())
-
-
-def soft_labels(count: int = 50) -> Tensor:
-    return torch.randn(count, CLASSES, generator=torch.Generator().manual_seed(2))
-
-
-def same(first: nn.Module, second: nn.Module) -> bool:
-    mine, theirs = first.state_dict(), second.state_dict()
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
-
-
-class CutOff(Exception):
-    pass
-
-
-@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
-@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoints-of-all-epochs", "only-of-the-first"])
-def test_a_training_cut_off_after_any_epoch_ends_as_the_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, seconds: float
-) -> None:
-    monkeypatch.setattr(workers.train, "CHECKPOINT_SECONDS", seconds)
-    data, soft = make_data(), soft_labels()
-    undisturbed = make_network()
-    train(undisturbed, data, SETTINGS, 7, soft)
-
-    def cut(done: int) -> None:
-        if done == epoch:
-            raise CutOff
-
-    checkpoint = tmp_path / "training.checkpoint"
-    with pytest.raises(CutOff):
-        train(make_network(), data, SETTINGS, 7, soft, checkpoint, cut)
-    assert checkpoint.exists()
-    resumed, epochs = make_network(), []
-    train(resumed, data, SETTINGS, 7, soft, checkpoint, epochs.append)
-    assert epochs == list(range(epoch if seconds == 0 else 1, SETTINGS.epochs + 1))[1:]
-    assert same(resumed, undisturbed)
-
-
-def test_momenta_survive_a_checkpoint_in_every_memory_format(tmp_path: Path) -> None:
-    # The fused optimizer walks memory: state in another order than its parameter would be applied to other weights.
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        networks = [make_network().to(memory_format=memory_format) for _ in range(2)]
-        settings = TrainSettings(epochs=3, batch_size=25, learning_rate=0.05)
-        train(networks[0], make_data(), settings, 3)
-        path = tmp_path / str(memory_format)
-        with pytest.raises(CutOff):
-            train(make_network().to(memory_format=memory_format), make_data(), settings, 3, None, path, _cut_off)
-        train(networks[1], make_data(), settings, 3, None, path)
-        assert same(*networks)
-
-
-def _cut_off(_: int) -> None:
-    raise CutOff
-
-
-def test_a_checkpoint_of_another_training_or_a_damaged_one_is_not_used(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "c"
-    data = make_data()
-    undisturbed = make_network()
-    train(undisturbed, data, SETTINGS, 7)
-    with pytest.raises(CutOff):
-        train(make_network(), data, SETTINGS, 8, checkpoint=checkpoint, after_epoch=_cut_off)
-    other_seed = make_network()
-    train(other_seed, data, SETTINGS, 7, checkpoint=checkpoint)
-    assert same(other_seed, undisturbed)
-    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    after_damage = make_network()
-    train(after_damage, data, SETTINGS, 7, checkpoint=checkpoint)
-    assert same(after_damage, undisturbed)
+from workers.training.watch import LOOK_EVERY, Watch
 
 
 def test_training_depends_on_its_seed_alone_and_leaves_global_randomness() -> None:
@@ -137,7 +53,7 @@ def test_a_loss_that_is_no_number_ends_the_training(value: float) -> None:
     network = make_network()
     with torch.no_grad():
         next(network.parameters()).fill_(value)
-    with pytest.raises(Diverged, match="epoch 1 of 4"):
+    with pytest.raises(Diverged, match="not finite by step 16 of 16"):
         train(network, make_data(), SETTINGS, 0)
 
 
@@ -170,39 +86,102 @@ def test_loss_by_hand() -> None:
     assert float(Objective(without)(Step(*tensors, torch.from_numpy(target)))) == pytest.approx(hard)
 
 
+@pytest.mark.parametrize("warm_up", [0.0, 0.25])
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
-def test_schedules_stay_between_nothing_and_the_learning_rate(schedule: str) -> None:
-    rates = np.array([rate(schedule, p) for p in np.linspace(0, 1, 401)[:-1]])
+def test_schedules_stay_between_nothing_and_the_learning_rate(schedule: str, warm_up: float) -> None:
+    rates = np.array([rate(schedule, p, warm_up) for p in np.linspace(0, 1, 401)[:-1]])
     assert rates.max() == pytest.approx(1.0)
     assert rates.min() > 0
     assert np.abs(np.diff(rates)).max() < 0.02
-    if schedule == "one_cycle":
+    if schedule == "one_cycle" or warm_up:
         assert rates[0] == pytest.approx(0.04)
         assert rates.argmax() == 100
     if schedule != "constant":
         assert rates[-1] < 1e-3
 
 
-def test_shifted_copies_are_crops_of_the_padded_images() -> None:
-    images = torch.arange(1.0, 1 + 40 * 2 * 5 * 4).view(40, 2, 5, 4)
-    shifted = augment(images, torch.Generator().manual_seed(0), shift=2)
-    seen = set()
-    for image, moved in zip(images, shifted, strict=True):
-        padded = np.pad(image.numpy(), ((0, 0), (2, 2), (2, 2)))
-        crops = {(r, c): padded[:, r : r + 5, c : c + 4] for r in range(5) for c in range(5)}
-        fitting = [place for place, crop in crops.items() if np.array_equal(crop, moved.numpy())]
-        assert len(fitting) == 1
-        seen.add(fitting[0])
-    assert len(seen) > 10, "images of a batch must move each in its own way"
+def test_a_warm_up_rises_in_a_straight_line_and_leaves_the_rest_to_the_schedule() -> None:
+    rising = np.array([rate("cosine", p, 0.2) for p in np.linspace(0, 0.2, 11)])
+    assert np.allclose(np.diff(rising), 0.096)
+    assert rate("cosine", 0.6, 0.2) == pytest.approx(rate("cosine", 0.5))
+    assert rate("constant", 0.6, 0.2) == 1.0
 
 
-def test_mirrored_copies_and_untouched_ones() -> None:
-    images = torch.rand(64, 1, 3, 4)
-    flipped = augment(images, torch.Generator().manual_seed(0), flip=True)
-    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(images, flipped, strict=True)]
-    kept = [torch.equal(a, b) for a, b in zip(images, flipped, strict=True)]
-    assert all(m != k for m, k in zip(mirrored, kept, strict=True))
-    assert 16 < sum(mirrored) < 48
-    generator = torch.Generator().manual_seed(0)
-    assert torch.equal(augment(copy.copy(images), generator), images)
-    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+def test_an_exploding_loss_ends_the_training_within_a_few_steps() -> None:
+    network = make_network()
+    settings = replace(SETTINGS, epochs=100, learning_rate=1e4, schedule="constant", distillation=0.0)
+    with pytest.raises(Diverged, match=r"^the loss (exploded|is not finite) by step \d\d? of 400\b.*$"):
+        train(network, make_data(), settings, 0)
+
+
+@pytest.mark.parametrize(("factor", "explodes"), [(99.0, False), (101.0, True)])
+def test_a_loss_explodes_at_a_hundred_times_the_first_or_guessing(factor: float, explodes: bool) -> None:
+    for first in (0.1, 3.0):
+        watch = Watch(classes=4, steps=100, device=torch.device("cpu"))
+        reference = max(first, math.log(4))
+        losses = [first] + [reference * factor * LOOK_EVERY] + [0.0] * (LOOK_EVERY - 2)
+        with pytest.raises(Diverged, match="exploded by step 25 of 100") if explodes else contextlib.nullcontext():
+            for step, loss in enumerate(losses):
+                watch.note(torch.tensor(loss), step)
+
+
+def test_bf16_uses_the_weights_of_the_step_and_not_those_cast_in_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = [make_network() for _ in range(2)]
+    for network, cached in zip(networks, (True, False), strict=True):
+        cast = partial(torch.autocast, "cpu", torch.bfloat16, cache_enabled=cached)
+        monkeypatch.setattr(workers.train, "_autocast", lambda _, cast=cast: cast())
+        train(network, make_data(), replace(SETTINGS, epochs=1), 0)
+    assert same(*networks)
+
+
+def test_the_average_of_the_weights_by_hand() -> None:
+    network = nn.Linear(2, 3)
+    values = [torch.full((3, 2), float(v)) for v in (0.0, 1.0, 5.0, 7.0, -2.0)]
+    with torch.no_grad():
+        network.weight.copy_(values[0])
+    average = Average(network, decay=0.25)
+    expected = 0.0
+    for step, value in enumerate(values[1:]):
+        with torch.no_grad():
+            network.weight.copy_(value)
+        average.update(step)
+        decay = min(0.25, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * float(value[0, 0])
+    assert torch.allclose(average.weight0, torch.tensor(expected))
+
+
+def test_a_training_with_ema_ends_with_averages_and_their_batch_norm_statistics() -> None:
+    data = make_data()
+    plain, averaged = make_network(), make_network()
+    seen: list[Tensor] = []
+    train(plain, data, SETTINGS, 0)
+    weight = averaged.get_parameter("classifier.weight")
+    train(averaged, data, replace(SETTINGS, ema=0.9), 0, after_epoch=lambda _: seen.append(weight.detach().clone()))
+    assert torch.equal(seen[-1], plain.get_parameter("classifier.weight")), "the training itself is the same"
+    assert not torch.equal(weight, seen[-1])
+    statistics = {name: value.clone() for name, value in averaged.named_buffers()}
+    recalibrate(averaged, data, SETTINGS.batch_size)
+    assert all(torch.equal(value, statistics[name]) for name, value in averaged.named_buffers())
+
+
+@pytest.mark.parametrize(("share", "epoch"), [(0.01, 1), (0.5, 3), (0.8, 5)])
+def test_a_training_that_learns_nothing_is_given_up_when_its_time_is_over(share: float, epoch: int) -> None:
+    data = make_data(200)
+    generator = torch.Generator().manual_seed(3)
+    data = replace(data, images=torch.zeros_like(data.images), labels=torch.randint(0, 3, (200,), generator=generator))
+    settings = TrainSettings(epochs=6, batch_size=50, give_up=share)
+    epochs: list[int] = []
+    with pytest.raises(
+        Hopeless, match=f"^no better than guessing in epoch {epoch} of 6: .*the commonest class is 3.*%$"
+    ):
+        train(make_network(), data, settings, 0, after_epoch=epochs.append)
+    assert epochs == list(range(1, epoch))
+
+
+def test_a_training_that_learns_is_not_given_up_and_is_the_same_as_without_the_rule() -> None:
+    data = make_data(64)
+    data = replace(data, images=data.images // 2 + (60 * data.labels[:, None, None, None]).byte())
+    networks = [make_network() for _ in range(2)]
+    for network, share in zip(networks, (0.0, 0.3), strict=True):
+        train(network, data, TrainSettings(epochs=6, batch_size=16, give_up=share, learning_rate=0.01), 0)
+    assert same(*networks)

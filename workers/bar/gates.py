@@ -39,7 +39,7 @@ class GatedObjective(Objective):
         super().__init__(training)
         self._layout, self._budget, self._bar = layout, budget, settings
         self._quantity: Quantity = make_quantity(layout, settings.measure)
-        self._whole = self._quantity.count(layout.full())
+        self._full_amount = self._quantity.count(layout.full())
         # Adam's steps do not depend on a parameter's scale: one that is scaled up afterwards learns faster.
         self.raw = nn.Parameter(first / settings.speed)
         sizes = torch.as_tensor(layout.sizes, device=first.device)
@@ -51,15 +51,18 @@ class GatedObjective(Objective):
         return self.raw * self._bar.speed
 
     def forward(self, step: Step) -> Tensor:
-        """The loss of a step: a scalar."""
-        return super().forward(step) + self.penalty(step.progress)
+        """The loss of a step: a scalar, the data's; of the penalty it has the gradient alone."""
+        penalty = self.penalty(step.progress)
+        # The barrier's value jumps by orders of magnitude, which whoever watches the loss would take for a divergence.
+        loss: Tensor = super().forward(step) + penalty - penalty.detach()
+        return loss
 
     def penalty(self, progress: float) -> Tensor:
         """λ · E[quantity] / whole · barrier: the barrier is counted, only the expectation has a gradient."""
-        low, high = bounds(self._whole, self._budget, progress)
+        low, high = bounds(self._full_amount, self._budget, progress)
         push = barrier(self.amount(), low, high)
         expected = self._quantity.expected(self._widths(chance(self.locations)))
-        return self._bar.strength * push * expected / self._whole
+        return self._bar.strength * push * expected / self._full_amount
 
     def amount(self) -> int:
         """The quantity of the channels that are alive now."""

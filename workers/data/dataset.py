@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.data.errors import DataError
+from workers.data.mapped import file_of, open_mapped
 
-_HISTOGRAM_CHUNK = 1024
+_PIXELS_AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,8 @@ class Images:
     labels: int64 [N], each an index into `class_names`.
     class_names: one name a class, in label order.
 
-    Nothing here writes to the arrays, so they may be read-only views of shared memory.
+    Nothing here writes to the arrays, so they may be read-only views of shared memory or of a file. Images of a whole
+    file (see `mapped`) go to another process by its name.
     Raises DataError where the arrays do not have these types and shapes.
     """
 
@@ -44,6 +47,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __reduce__(self) -> tuple[Callable[..., Images], tuple[object, ...]]:
+        path = file_of(self.images)
+        if path is None:
+            return Images, (np.asarray(self.images), self.labels, self.class_names)
+        return _of_file, (path, self.labels, self.class_names)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of every image."""
@@ -61,6 +70,10 @@ class Images:
         if chosen.size == 0:
             chosen = chosen.astype(np.int64)
         return Images(self.images[chosen], self.labels[chosen], self.class_names)
+
+
+def _of_file(path: Path, labels: npt.NDArray[np.int64], class_names: tuple[str, ...]) -> Images:
+    return Images(open_mapped(path), labels, class_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +101,10 @@ def _pixel_statistics(
     # Counting the 256 values is exact whatever the order of the images, which a float sum is not.
     channels = images.shape[1]
     histogram = np.zeros((channels, 256), dtype=np.int64)
-    for start in range(0, len(images), _HISTOGRAM_CHUNK):
+    count = max(1, _PIXELS_AT_A_TIME // images[0, 0].size) if len(images) else 1
+    for start in range(0, len(images), count):
         for channel in range(channels):
-            values = images[start : start + _HISTOGRAM_CHUNK, channel].ravel()
+            values = images[start : start + count, channel].ravel()
             histogram[channel] += np.bincount(values, minlength=256)
     levels = np.arange(256) / 255.0
     weight = histogram / histogram.sum(axis=1, keepdims=True)

@@ -26,6 +26,11 @@ class Frame:
     height: int
     width: int
 
+    @property
+    def bytes(self) -> int:
+        """Of one image."""
+        return self.channels * self.height * self.width
+
 
 def decode_rows(table: Table, rows: npt.NDArray[np.int64], frame: Frame) -> npt.NDArray[np.uint8]:
     """The images of `rows`, in that order: uint8 [len(rows), C, H, W].

@@ -13,9 +13,13 @@ from workers.data.checks import check_parts, check_request
 from workers.data.dataset import Images, Splits
 from workers.data.decode import Frame, decode_rows, measure_frame
 from workers.data.errors import DataError
+from workers.data.mapped import decode_to_file, stamp
 from workers.data.sources import open_source
 from workers.data.split import limit_parts, split_rows
 from workers.data.table import Parts, Table
+
+SHARE_OF_MEMORY = 0.25
+"""Sets that take more of the free memory go to files: the object store and evaluations need room as well."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class DataRequest:
     limit: the most images of training and validation together, drawn from each class in proportion. The test
         split is left whole, so results with different limits are comparable.
     download: whether torchvision may download.
+    cache: folder for decoded images where they would take more than a quarter of the free memory; None holds them in
+        memory, whatever they take.
     seed: of the splits; the same seed, source and settings give the same splits on every machine.
     """
 
@@ -44,10 +50,11 @@ class DataRequest:
     limit: int | None = None
     download: bool = True
     seed: int = 0
+    cache: Path | None = None
 
 
 def load_splits(request: DataRequest) -> Splits:
-    """The images of `request`, decoded once and held in memory as uint8.
+    """The images of `request`, decoded once, as uint8 in memory or, where that is small, in files.
 
     Labels and settings are checked before anything is decoded, and only images that are kept are decoded.
     Raises DataError, naming the field, file or row and the mend, for whatever cannot be used.
@@ -57,7 +64,20 @@ def load_splits(request: DataRequest) -> Splits:
     drawn = _draw(parts, request)
     learned = [parts.train] if parts.validation is None else [parts.train, parts.validation]
     frame = measure_frame(learned, [] if parts.test is None else [parts.test], request.size)
-    _check_room(sum(len(rows) for _, rows in drawn), frame)
+    needed, free = sum(len(rows) for _, rows in drawn) * frame.bytes, psutil.virtual_memory().available
+    if request.cache is not None and needed > SHARE_OF_MEMORY * free:
+        source = stamp(_places(request))
+        return Splits(
+            *(
+                Images(
+                    decode_to_file(table, rows, frame, request.cache, source),
+                    table.labels[rows],
+                    table.class_names or (),
+                )
+                for table, rows in drawn
+            )
+        )
+    _check_room(needed, free, frame)
     return Splits(*(_decode(table, rows, frame) for table, rows in drawn))
 
 
@@ -99,11 +119,17 @@ def _draw(parts: Parts, request: DataRequest) -> list[tuple[Table, npt.NDArray[n
     return [*drawn, (parts.train, rows.test) if own_test is None else (own_test, np.arange(len(own_test)))]
 
 
-def _check_room(images: int, frame: Frame) -> None:
-    needed, free = images * frame.channels * frame.height * frame.width, psutil.virtual_memory().available
+def _places(request: DataRequest) -> list[Path]:
+    """Where the images lie: what they were decoded from."""
+    root = Path(request.root).expanduser()
+    named = [Path(source).expanduser() for source in (request.source, request.test) if source is not None]
+    return [path if path.exists() else root for path in named]
+
+
+def _check_room(needed: int, free: int, frame: Frame) -> None:
     if needed > free:
         raise DataError(
-            f"size {frame.height} × {frame.width}: {images:,} images take {needed / 1e9:,.1f} GB and "
+            f"size {frame.height} × {frame.width}: {needed // frame.bytes:,} images take {needed / 1e9:,.1f} GB and "
             f"{free / 1e9:,.1f} GB of memory are free",
             "make size or limit smaller",
         )

@@ -60,6 +60,11 @@ class LargeMargin(nn.Module):
     def read(self, step: Step) -> Step:
         """The step with the logits −d_k + ½ ‖x‖² instead of those with the bias that the layer happens to hold."""
         assert step.features is not None
+        if step.logits.shape[1] != len(self.means):
+            raise ValueError(
+                f"loss: l_gm: the network's last linear layer has {len(self.means)} outputs and the network "
+                f"{step.logits.shape[1]}: it is not the classifier; set loss: cross_entropy"
+            )
         means = self.means.to(step.features.dtype)
         return replace(step, logits=step.features @ means.T - _half_square(means))
 
@@ -77,8 +82,8 @@ class LargeMargin(nn.Module):
         A class without images gets the mean of all.
         """
         count = max(LEAST_IMAGES, IMAGES_PER_CLASS * len(self.means))
-        index = torch.arange(0, len(data), max(1, -(-len(data) // count)), device=data.labels.device)
-        sample = replace(data, images=data.images[index], labels=data.labels[index])
+        every = max(1, -(-len(data) // count))
+        sample = replace(data, images=data.images[::every], labels=data.labels[::every])
         trial = copy.deepcopy(network)
         recalibrate(trial, sample, batch_size=256)  # running statistics of an untrained network are not its own
         with FeatureTap(trial) as tap:

@@ -41,6 +41,11 @@ class Objective(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         """The loss of a step: a scalar."""
+        # Variances and distances are differences of large numbers: they need single precision throughout.
+        with torch.autocast(step.logits.device.type, enabled=False):
+            return self._whole(step)
+
+    def _whole(self, step: Step) -> Tensor:
         if self._mixture is not None:
             step = self._mixture.read(step)
             loss: Tensor = self._mixture(step)
@@ -82,8 +87,8 @@ class Objective(nn.Module):
         if self._mixture is not None:
             self._mixture.start(network, data)
 
-    def finish(self) -> None:
-        """Leave in the network what was learnt and inference needs; called once, when the training ends."""
+    def finish(self, network: nn.Module) -> None:
+        """Leave in ``network`` what was learnt and inference needs; called once, when the training ends."""
         if self._mixture is not None:
             self._mixture.finish()
 

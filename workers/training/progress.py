@@ -2,41 +2,97 @@
 
 from __future__ import annotations
 
+import json
+import math
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workers.tensors import CheckpointError, load_tensors, save_tensors
+from workers.training.course import Course
+from workers.training.settings import TrainSettings
+
+CHECKPOINT_SECONDS = 5.0
+"""Least time between two checkpoints."""
+
+LARGEST_SHARE = 0.02
+"""Most of the time that checkpoints may take: those of large networks are rarer."""
 
 
-def save_progress(
-    path: Path, network: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, seed: int, epochs: int
-) -> None:
-    """Write the state after ``epochs`` epochs."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors.update({f"objective.{k}": v for k, v in objective.state_dict().items()})
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors.update({f"optimizer.{i}.{k}": v for k, v in state.items()})
-    save_tensors(path, tensors, {"seed": str(seed), "epochs": str(epochs)})
+class Progress:
+    """The checkpoint of one training.
+
+    Args:
+        path: its file, safetensors with what it belongs to as JSON in the header; ``None`` to keep none.
+        seed, settings, images: what the training is; the checkpoint of another is not resumed.
+    """
+
+    def __init__(self, path: Path | None, settings: TrainSettings, seed: int, images: int) -> None:
+        self._path = path
+        self._identity = {"seed": seed, "images": images, "settings": asdict(settings)}
+        self._due = math.inf if path is None else time.monotonic() + CHECKPOINT_SECONDS
+        self._saved = False
+
+    def resume(self, course: Course) -> int:
+        """Steps done according to the checkpoint, whose state is loaded; 0 where there is none of this training."""
+        if self._path is None or not self._path.exists():
+            return 0
+        try:
+            tensors, metadata = load_tensors(self._path)
+            header = json.loads(metadata["training"])
+            steps, ours = int(header["steps"]), header["identity"] == self._identity
+        except (CheckpointError, KeyError, TypeError, ValueError):
+            return 0  # a damaged checkpoint costs a fresh start, never the candidate
+        if not ours or not _fits(course, tensors):
+            return 0
+        for name, module in course.modules.items():
+            module.load_state_dict(_part(tensors, f"{name}."))
+        _fill_optimizer(course.optimizer, _part(tensors, "optimizer."))
+        self._saved = True
+        return steps
+
+    def save_if_due(self, course: Course, steps: int, epoch_ends: bool) -> None:
+        """:meth:`save`, from time to time and after the first epoch."""
+        if time.monotonic() >= self._due or (epoch_ends and not self._saved):
+            self.save(course, steps)
+
+    def save(self, course: Course, steps: int) -> None:
+        """Write the state after ``steps`` steps."""
+        if self._path is None:
+            return
+        started = time.monotonic()
+        tensors = {
+            f"{name}.{key}": value
+            for name, module in course.modules.items()
+            for key, value in module.state_dict().items()
+        }
+        for i, state in course.optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{i}.{key}": value for key, value in state.items()})
+        save_tensors(
+            self._path, tensors, {"training": json.dumps({"steps": steps, "identity": self._identity}, sort_keys=True)}
+        )
+        ended = time.monotonic()
+        self._due = ended + max(CHECKPOINT_SECONDS, (ended - started) / LARGEST_SHARE)
+        self._saved = True
 
 
-def load_progress(
-    path: Path, network: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, seed: int
-) -> int:
-    """Epochs done according to the checkpoint, whose state is loaded; 0 where there is none of this training."""
-    if not path.exists():
-        return 0
-    try:
-        tensors, metadata = load_tensors(path)
-    except CheckpointError:
-        return 0  # a damaged checkpoint costs a fresh start, never the candidate
-    if metadata.get("seed") != str(seed):
-        return 0
-    network.load_state_dict(_part(tensors, "network."))
-    objective.load_state_dict(_part(tensors, "objective."))
+def _fits(course: Course, tensors: dict[str, Tensor]) -> bool:
+    """Whether every state of the course is there in its shape, so that nothing is loaded by half."""
+    wanted = {
+        f"{name}.{key}": value.shape
+        for name, module in course.modules.items()
+        for key, value in module.state_dict().items()
+    }
+    found = {name: value.shape for name, value in tensors.items() if not name.startswith("optimizer.")}
+    return wanted == found
+
+
+def _fill_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _part(tensors, "optimizer.").items():
+    for name, value in tensors.items():
         position, field = name.split(".", 1)
         state.setdefault(int(position), {})[field] = value
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -46,7 +102,6 @@ def load_progress(
                 # The fused optimizer walks memory, so momenta must lie in memory as their parameter does.
                 fields[field] = torch.empty_like(parameters[index], requires_grad=False).copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["epochs"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

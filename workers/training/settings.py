@@ -15,6 +15,9 @@ class TrainSettings:
     weight_decay: float = 0.01
     schedule: str = "one_cycle"
     loss: str = "cross_entropy"
+    warm_up: float = 0.0
+    ema: float = 0.0
+    give_up: float = 0.0
     label_smoothing: float = 0.0
     margin: float = 0.1
     likelihood: float = 0.1
@@ -24,3 +27,4 @@ class TrainSettings:
     temperature: float = 4.0
     shift: int = 0
     flip: bool = False
+    cutout: int = 0
