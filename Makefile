@@ -30,6 +30,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/determinism.py
 	$(BIN)/python benchmarks/driver_overhead.py
 	$(BIN)/python benchmarks/probe_speed.py
+	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/csg_speed.py
 	$(BIN)/python benchmarks/proxy_cost.py
 	$(BIN)/python benchmarks/surgery_speed.py

@@ -7,7 +7,7 @@ from math import inf, log
 
 from search.front import Point, front_indices
 from search.strategies.objectives import probe_error
-from workers.evaluation import TRAIN, Evaluation, is_control
+from workers.evaluation import FINISH, TRAIN, Evaluation, is_control
 
 
 class Promising:
@@ -86,17 +86,31 @@ def _widest_gap(probes: Sequence[Evaluation], taken: Sequence[float], cost: str)
     return max(probes, key=lambda p: (gap(p), -p.request.number), default=None)
 
 
-def trained(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """The search's own first trainings that succeeded within budget: what the front and the choice are made of."""
-    return [
-        e
-        for e in evaluations
-        if e.ok
-        and e.request.stage == TRAIN
-        and e.request.repeat == 0
-        and not is_control(e.request.origin)
-        and e.metrics["violation"] <= 0
-    ]
+def trained(evaluations: Iterable[Evaluation], stages: Sequence[str] = (TRAIN, FINISH)) -> list[Evaluation]:
+    """The search's own first trainings that succeeded within budget: what the front and the choice are made of.
+
+    Of a candidate that was finished, the more accurate of training and finish (of equals the training).
+    """
+    found: dict[str, Evaluation] = {}
+    for e in evaluations:
+        if (
+            e.ok
+            and e.request.stage in stages
+            and e.request.repeat == 0
+            and not is_control(e.request.origin)
+            and e.metrics["violation"] <= 0
+        ):
+            known = found.get(e.request.genome.id)
+            if known is None or e.metrics["accuracy"] > known.metrics["accuracy"]:
+                found[e.request.genome.id] = e
+    return list(found.values())
+
+
+def to_finish(evaluations: Iterable[Evaluation], cost: str, chosen: Evaluation | None, count: int) -> list[Evaluation]:
+    """The ``count`` trainings to finish: the chosen one, then those of the front, the most accurate first."""
+    others = sorted(front(evaluations, cost), key=lambda e: (-e.metrics["accuracy"], e.metrics[cost], e.request.number))
+    first = [] if chosen is None else [chosen]
+    return [*first, *(e for e in others if e not in first)][:count]
 
 
 def front(evaluations: Iterable[Evaluation], cost: str) -> list[Evaluation]:

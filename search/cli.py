@@ -1,4 +1,4 @@
-"""The command line: `niwaki search`, `resume`, `inspect`, `complexity`, `criteria`, `report`, `export`, `sync`, …
+"""The command line: `niwaki search`, `resume`, `status`, `watch`, `page`, `report`, `export`, `inspect`, `sync`, …
 
 Exit codes: 0 done, 1 failed, 2 bad input. Progress goes to stderr, results to stdout, ``--json`` for programs.
 """
@@ -210,6 +210,76 @@ def report(run: Run, as_json: Json = False) -> None:
 
     write_report(result.archive(), result.finals, result.folder.report)
     _tell(result, as_json)
+
+
+@app.command()
+def status(run: Run, as_json: Json = False) -> None:
+    """Where a run stands: progress, front, forecasts, failures, workers and cost so far, on one screen.
+
+    Reads the run's folder alone: a copy of it will do.
+
+    Example: niwaki status runs/digits
+    """
+    from search.watch.snapshot import look
+
+    snapshot = look(run)
+    if as_json:
+        from search.watch.words import to_json
+
+        _print_json(to_json(snapshot))
+        return
+    from search.watch.terminal import screen
+
+    _stdout().print(screen(snapshot))
+
+
+@app.command()
+def watch(run: Run) -> None:
+    """The same as `niwaki status`, redrawn until the run ends; exit code 1 where it did not end well.
+
+    Example: niwaki watch runs/digits
+    """
+    from search.watch.snapshot import look
+    from search.watch.terminal import watch as follow
+
+    snapshot = follow(lambda: look(run), _stdout())
+    if snapshot.phase != "finished":
+        raise typer.Exit(1)
+
+
+@app.command()
+def page(
+    run: Run,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")] = 8484,
+    to: Annotated[
+        Path | None, typer.Option(help="Write the page as it is now to this file, and serve nothing.")
+    ] = None,
+) -> None:
+    """A live web page of a run at http://127.0.0.1:8484, for this machine's browsers alone; Ctrl-C ends it.
+
+    On a cluster without a browser: ssh -L 8484:127.0.0.1:8484 HOST, or copy the run's folder and look at the copy.
+
+    Example: niwaki page runs/digits
+    """
+    from search.watch.snapshot import look
+
+    snapshot = look(run)
+    if to is not None:
+        from search.watch.page import build_page
+        from workers.atomic import replacing
+
+        with replacing(to) as temporary:
+            temporary.write_text(build_page(snapshot), encoding="utf-8", errors="replace")
+        typer.echo(f"page: {to}")
+        return
+    from search.watch.server import make_server
+
+    with make_server(lambda: look(run), port) as server:
+        typer.echo(f"http://127.0.0.1:{server.server_port}  (Ctrl-C ends it; the run goes on)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
 
 
 @app.command()

@@ -7,7 +7,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from search.archive import read_archive
 from search.config import SearchConfig
 from search.controls import DESCRIPTIONS
 from search.drive import Drive
+from search.finished import before_finish, finish_notes
 from search.folder import RunFolder, RunRecord
 from search.front import REFERENCE, Point, hypervolume, normalised
 from search.plan import SearchPlan
@@ -74,6 +75,7 @@ def conclude(run: Drive, foundation: Foundation, plan: SearchPlan, tracker: Proj
     table = read_archive(run.folder.archive)
     screening = _screening(plan, table)
     notes = _notes(left, run.folder, foundation, table, chosen, measurements, screening)
+    notes += tuple(finish_notes(trainings, run.config.finish))
     finals = _finals(run, foundation, front, chosen, measurements, trainings, table, screening, notes)
     if run.config.tracking.enabled:
         run.view.step("logging to MLflow, registering")
@@ -162,7 +164,10 @@ def _finals(
         budget=foundation.space.budget.limits(),
         base=_measured("base", "base", None, m.base, m.latency, foundation),
         front=tuple(
-            _measured(g.id, e.request.origin, g, m.front[g.id], m.latency, foundation)
+            replace(
+                _measured(g.id, e.request.origin, g, m.front[g.id], m.latency, foundation),
+                before_finish=before_finish(e, trainings),
+            )
             for e in front
             for g in (e.request.genome,)
         ),

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -364,6 +365,51 @@ class ClusterConfig(Section):
     deterministic: bool = Field(True, description="on GPUs: deterministic kernels, at some cost in speed")
 
 
+class FinishConfig(Section):
+    """The last training of the chosen candidates, by Ray Tune, from their trained weights."""
+
+    method: Literal["none", "plain", "pbt", "asha"] = Field(
+        "none",
+        description="none; plain: trained on with the settings of training; pbt: population-based training over "
+        "ranges; asha: settings drawn from ranges, the worst given up early",
+    )
+    candidates: int = Field(1, ge=1, description="candidates to finish: the chosen one, then the most accurate others")
+    population: int = Field(4, ge=2, description="networks trained side by side from one candidate (pbt, asha)")
+    epochs: int = Field(20, ge=1, description="passes over the training split of each of them")
+    interval: int = Field(5, ge=1, description="epochs between two decisions; the first rung of asha")
+    ranges: dict[str, tuple[float, float]] = Field(
+        {"learning_rate": (0.0003, 0.01), "weight_decay": (0.0001, 0.1), "distillation": (0.0, 1.0)},
+        description="lowest and highest value of each setting of training that varies",
+    )
+
+    @property
+    def members(self) -> int:
+        """Networks that are trained of one candidate."""
+        return 1 if self.method == "plain" else self.population
+
+    @property
+    def in_words(self) -> str:
+        """``pbt, 4 × 20 epochs``."""
+        return f"{self.method}, {self.members} × {self.epochs} epochs"
+
+    @field_validator("ranges")
+    @classmethod
+    def _within_bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """What is drawn must be a setting that a configuration could have."""
+        numbers = [*filter(_is_float, CandidateTrainingConfig.model_fields)]
+        for name, (low, high) in value.items():
+            if name not in numbers:
+                raise ValueError(f"{name!r} cannot vary; of the settings of training these can: {', '.join(numbers)}")
+            if low > high:
+                raise ValueError(f"{name}: the lowest value {low:g} is above the highest, {high:g}")
+            for end in (low, high):
+                try:
+                    CandidateTrainingConfig.model_validate({name: end})
+                except ValidationError as error:
+                    raise ValueError(f"{name}: {end:g} is not possible ({error.errors()[0]['msg']})") from None
+        return value
+
+
 class ControlsConfig(Section):
     """Plain alternatives trained at the same cost, to hold the search against."""
 
@@ -425,6 +471,7 @@ class SearchConfig(Section):
     probe: ProbeConfig = ProbeConfig()
     limits: LimitsConfig = LimitsConfig()
     cluster: ClusterConfig = ClusterConfig()
+    finish: FinishConfig = FinishConfig()
     controls: ControlsConfig = ControlsConfig()
     export: ExportConfig = ExportConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -476,6 +523,11 @@ class SearchConfig(Section):
             raise ValueError(
                 "surrogate.warm_start: there is no forecast to learn from earlier runs; leave it out, or set "
                 "surrogate.enabled=true, search.strategy=evolution and space.blend=joint"
+            )
+        if self.finish.method in ("pbt", "asha") and not self.finish.ranges:
+            raise ValueError(
+                f"finish.ranges: {self.finish.method} compares settings of training, and none may vary; name one, or "
+                "set finish.method: plain"
             )
         return self
 

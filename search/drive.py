@@ -15,6 +15,7 @@ from search.preflight import Preflight
 from search.view import View
 from workers.cluster import RayCluster
 from workers.evaluation import PROBE, Request
+from workers.finish.settings import FinishSettings
 from workers.jobs import RunSettings, VisibleData
 from workers.probe import ProbeSettings
 from workers.train import TrainSettings
@@ -69,6 +70,7 @@ def run_settings(preflight: Preflight, folder: RunFolder) -> RunSettings:
         varied=tuple(r.name for r in config.population.ranges),
         compensate=config.probe.compensate,
         memory_mb=config.limits.memory_mb,
+        finish=FinishSettings(**config.finish.model_dump(exclude={"candidates"})),
     )
 
 
@@ -88,7 +90,13 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
         max_drop=config.export.max_accuracy_drop,
         bisections=s.bisections,
         ranges=config.population.ranges,
+        finishes=0 if config.finish.method == "none" else config.finish.candidates,
     )
+
+
+def finish_limit(config: SearchConfig) -> float:
+    """Seconds that a finish may take: as long as its members could one after the other."""
+    return config.limits.train_seconds * config.finish.members
 
 
 def time_limit(config: SearchConfig) -> Callable[[object], float]:

@@ -117,7 +117,7 @@ def export_candidate(
     sameness = _export(result, config, chosen, file, images)
     uri = None
     if register_as is not None:
-        weights = result.folder.weights / f"{chosen.candidate}.safetensors"
+        weights = result.folder.weights / f"{chosen.stem}.safetensors"
         record = result.folder.load_record()
         model = register_candidate(
             config, record, result.finals, [weights, file], sameness, images, chosen.candidate, register_as, alias
@@ -205,7 +205,7 @@ def _images(config: SearchConfig, shape: tuple[int, int, int]) -> tuple[torch.Te
 
 
 def _export(result: Result, config: SearchConfig, chosen: Measured, file: Path, images: torch.Tensor) -> Sameness:
-    weights = result.folder.weights / f"{chosen.candidate}.safetensors"
+    weights = result.folder.weights / f"{chosen.stem}.safetensors"
     factories = (config.network.name,)
     network, about = load_candidate(weights, factories)
     deployed = Deployed(network, about.mean, about.std).eval()

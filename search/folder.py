@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -157,11 +159,20 @@ class RunFolder:
             ConfigError: another driver is at work here.
         """
         with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(f"{self.path}: another process runs this search; wait for it, or stop it") from None
+            if not _lock(file):
+                raise ConfigError(f"{self.path}: another process runs this search; wait for it, or stop it")
             yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file; a watcher that asks whether it is locked holds it for an instant, so a refusal is tried again."""
+    for patience in (0.01, 0.1, 0.0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(patience)
+    return False
 
 
 def _same(first: SearchConfig, second: SearchConfig) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.preflight import Preflight
-from workers.evaluation import INTERVAL, PROBE, SCRATCH, TRAIN
+from workers.evaluation import FINISH, INTERVAL, PROBE, SCRATCH, TRAIN
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def forecast(preflight: Preflight, counts: Mapping[str, int]) -> Forecast:
         INTERVAL: candidates.step * train * config.population.interval,
         TRAIN: candidates.step * train * epochs,
         SCRATCH: candidates.step * train * (epochs + base_epochs),
+        FINISH: candidates.step * train * config.finish.epochs * config.finish.members,
     }
     known = config.network.weights is not None
     return Forecast(0.0 if known else base.step * train * base_epochs, each, dict(counts))

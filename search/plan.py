@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.choice import Promising, choose
+from search.choice import Promising, choose, to_finish, trained
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
 from search.ranges import Range
 from search.step_search import step_search
@@ -20,7 +20,7 @@ from spaces.foundation import Foundation
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
-from workers.evaluation import INTERVAL, PASSING, PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
+from workers.evaluation import FINISH, INTERVAL, PASSING, PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
 
 STEPS = "seed:steps"
 """The origin of a structural search's probes (:mod:`search.step_search`)."""
@@ -46,10 +46,11 @@ class PlanSettings:
     max_drop: float | None
     bisections: int = 0
     ranges: tuple[Range, ...] = ()
+    finishes: int = 0
 
 
 class SearchPlan:
-    """Probes in rounds, trainings between them, controls at the end; a :class:`search.engine.Plan`.
+    """Probes in rounds, trainings between them, the best finished, controls at the end; a :class:`search.engine.Plan`.
 
     Args:
         base_accuracy: validation accuracy of the base network.
@@ -72,7 +73,7 @@ class SearchPlan:
         self.seed = seed
         self.guidance = guidance
         self.trainings: list[Evaluation] = []
-        """Committed trainings of all origins, in number order."""
+        """Committed trainings and finishes of all origins, in number order."""
         self._asked = 0
         self._told = 0
         self._ladder: list[Evaluation] = []
@@ -110,7 +111,7 @@ class SearchPlan:
             self._steps.append(evaluation)
         else:
             self._promising[request.origin].add(evaluation)
-        if self._strategy is not None and not is_control(request.origin):
+        if self._strategy is not None and not is_control(request.origin) and request.stage != FINISH:
             self._strategy.tell(evaluation)
 
     def retired(self) -> list[str]:
@@ -129,6 +130,8 @@ class SearchPlan:
         if s.bisections and self.space.varies_ratios:
             starting.append((yield from self._search_by_steps()))
         yield from self._live(starting) if s.strategy == POPULATION else self._evolve(starting)
+        if s.finishes:
+            yield from self._finish(s.finishes)
         if s.controls:
             yield from self._run_controls()
 
@@ -161,6 +164,14 @@ class SearchPlan:
         for member in population.promote(s.trainings):
             genome = member.request.genome
             yield self._next(TRAIN, genome, s.strategy, parent=genome.id)
+
+    def _finish(self, count: int) -> Steps:
+        """Train the chosen candidates on."""
+        yield from self._all_committed()
+        for training in to_finish(self.trainings, self.settings.cost, self.chosen(), count):
+            genome = training.request.genome
+            yield self._next(FINISH, genome, self.settings.strategy, parent=genome.id)
+        yield from self._all_committed()
 
     def _promote(self, promising: Promising, count: int) -> list[tuple[Evaluation, Foretold]]:
         """Who is trained next, and what is expected of it: by the surrogate where it is ready, else by probes alone."""
@@ -216,8 +227,11 @@ class SearchPlan:
         chosen = self.chosen()
         if chosen is None:
             return
-        genome, parent = chosen.request.genome, chosen.request.parent
-        epochs = int(chosen.metrics["epochs"]) if parent else None  # of a member, those of its ancestors count
+        genome = chosen.request.genome
+        # What is repeated is the training, also of a chosen one that was finished.
+        training = next(e for e in trained(self.trainings, (TRAIN,)) if e.request.genome == genome)
+        parent = training.request.parent
+        epochs = int(training.metrics["epochs"]) if parent else None  # of a member, those of its ancestors count
         size = Budget(**{s.cost: int(chosen.metrics[s.cost])})
         alike = {"uniform": uniform_control(self.space, size), "sensitivity": self._sensitivity(size)}
         for repeat in range(1, s.repeats + 1):
@@ -269,6 +283,8 @@ def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
     probes = s.probes + (groups * s.bisections if space.varies_ratios else 0)
     own = {INTERVAL: s.probes, PROBE: probes - s.probes} if s.strategy == POPULATION else {PROBE: probes}
     counts = {**own, TRAIN: s.trainings, SCRATCH: 0}
+    if s.finishes:
+        counts[FINISH] = min(s.finishes, s.trainings)
     if s.controls:
         counts[PROBE] += groups * s.sensitivity_levels + probes
         counts[TRAIN] += 4 * s.repeats

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +14,9 @@ from torch import nn
 from search.archive import Archive, read_archive
 from search.conclude import conclude
 from search.config import SearchConfig
-from search.drive import Drive, plan_settings, time_limit
+from search.drive import Drive, finish_limit, plan_settings, time_limit
 from search.engine import run_engine
+from search.finishing import FinishingCluster
 from search.folder import RunFolder
 from search.forecast import Forecast, forecast
 from search.inspection import Inspection
@@ -22,6 +24,7 @@ from search.plan import SearchPlan, course_counts
 from search.preflight import check
 from search.report import Finals, front_rows
 from search.run_tracking import background_tracker
+from search.standing import noted
 from search.start import starting_widths
 from search.surrogate.guided import Guidance, picks_for
 from search.surrogate.warm import earlier_lessons, keep_earlier, read_earlier
@@ -30,8 +33,9 @@ from search.window import default_window
 from spaces.foundation import Foundation, condensed
 from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
-from workers.evaluation import Evaluation
-from workers.jobs import base_job, evaluation_job, trunk_job
+from workers.evaluation import FINISH, Evaluation, Request
+from workers.finish.candidate import finishing_of, forget_states
+from workers.jobs import base_job, trunk_job
 from workers.member import member_path
 from workers.prepare import adopt_base
 
@@ -62,7 +66,8 @@ class Result:
         if name is None:
             raise ValueError("no candidate was chosen in this run; name one of front()['candidate']")
         factory = self.folder.load_config().network.name
-        network, about = load_candidate(self.folder.weights / f"{name}.safetensors", (factory,))
+        weights = self.folder.weights / f"{self.finals.stem(name)}.safetensors"
+        network, about = load_candidate(weights, (factory,))
         return Deployed(network, about.mean, about.std).eval()
 
 
@@ -87,9 +92,9 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     try:
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
-        with folder.locked():
+        with folder.locked(), noted(folder, view) as noting:
             keep_earlier(earlier, folder)
-            finals = _search(Drive(preflight, folder, record, cluster, view), expected)
+            finals = _search(Drive(preflight, folder, record, cluster, noting), expected)
     finally:
         cluster.close()
     return Result(folder, finals)
@@ -120,6 +125,7 @@ def _search(run: Drive, expected: Forecast) -> Finals:
 
     def committed(evaluation: Evaluation, under_way: int) -> None:
         tracker.add(evaluation)
+        _forget_finished(run, evaluation)
         run.view.committed(evaluation, under_way)
         for name in plan.retired():
             member_path(run.folder.path, name).unlink(missing_ok=True)
@@ -127,17 +133,30 @@ def _search(run: Drive, expected: Forecast) -> Finals:
     def replayed() -> Iterator[Evaluation]:
         for evaluation in archive.evaluations():
             tracker.add(evaluation)
+            _forget_finished(run, evaluation)
             run.view.replayed(evaluation)
             yield evaluation
 
     run.view.searching(_course(run, expected, base_accuracy))
-    run.cluster.use(evaluation_job, run.data, run.settings, foundation)
+    cluster = FinishingCluster(
+        run.cluster, run.data, run.settings, foundation, finish_limit(run.config), partial(_say_finish, run)
+    )
     try:
-        run_engine(plan, run.cluster, archive, run.record.window, run.config.limits.retries, replayed(), committed)
+        run_engine(plan, cluster, archive, run.record.window, run.config.limits.retries, replayed(), committed)
     finally:
         archive.close()
         run.view.searched()
     return conclude(run, foundation, plan, tracker)
+
+
+def _say_finish(run: Drive, request: Request) -> None:
+    run.view.step(f"finishing {request.genome.id}: {run.config.finish.in_words}")
+
+
+def _forget_finished(run: Drive, evaluation: Evaluation) -> None:
+    """What a finish needed to go on after a crash is of no use once its result is in the archive."""
+    if evaluation.request.stage == FINISH:
+        forget_states(finishing_of(evaluation.request, run.folder.path))
 
 
 def _guidance(run: Drive) -> Guidance | None:

@@ -21,7 +21,7 @@ _IDENTITY = [
         "stage",
         pa.string(),
         "probe (no training), tune (fine-tuned for a little), interval (a member of a population, trained on for a "
-        "little), train (to the end) or scratch (from fresh weights)",
+        "little), train (to the end), scratch (from fresh weights) or finish (trained on after the search)",
     ),
     ("origin", pa.string(), "who asked: a strategy, or control:NAME"),
     ("parent", pa.string(), "candidate whose weights it started from; empty for those of the base network"),

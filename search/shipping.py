@@ -41,7 +41,8 @@ def _register(run: Drive, finals: Finals, result: FinalResult) -> Finals:
     try:
         if result.sameness is None:
             raise RegistryRefused(f"{finals.chosen} could not be exported")
-        files = [run.folder.weights / f"{finals.chosen}.safetensors", *filter(None, [result.onnx])]
+        weights = run.folder.weights / f"{finals.stem(str(finals.chosen))}.safetensors"
+        files = [weights, *filter(None, [result.onnx])]
         images = pixels(run.preflight.splits.validation.subset(np.arange(8)))
         model = register_candidate(run.config, run.record, finals, files, result.sameness, images)
     except (RegistryRefused, TrackingError) as error:

@@ -117,15 +117,22 @@ class Progress:
     @property
     def left(self) -> float:
         """Seconds that the rest should take: what each stage took so far, or was forecast to take."""
-        device_seconds = sum(
-            max(0, count - self.done[stage]) * self._each(stage) for stage, count in self.course.counts.items()
-        )
-        return device_seconds / self.course.workers
+        return seconds_left(self.course, self.done, self._seconds)
 
     def front(self) -> list[Evaluation]:
         """The non-dominated trained candidates so far, cheapest first."""
         return front(self.trained, self.course.cost)
 
-    def _each(self, stage: str) -> float:
-        done = self.done[stage]
-        return self._seconds[stage] / done if done else self.course.seconds.get(stage, 0.0)
+
+def seconds_left(course: Course, done: Mapping[str, int], spent: Mapping[str, float]) -> float:
+    """Seconds by the clock that the rest of a course should take.
+
+    Args:
+        done: evaluations by stage so far; a stage that is not named has none.
+        spent: device-seconds that they took.
+    """
+
+    def each(stage: str) -> float:
+        return spent[stage] / done[stage] if done.get(stage) else course.seconds.get(stage, 0.0)
+
+    return sum(max(0, n - done.get(stage, 0)) * each(stage) for stage, n in course.counts.items()) / course.workers

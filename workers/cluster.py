@@ -49,15 +49,7 @@ class Worker:
     """A process of the cluster: it holds one job, built once from shared objects, and runs it on item after item."""
 
     def __init__(self, paths: Sequence[str], threads: int, deterministic: bool) -> None:
-        for path in paths:
-            if path not in sys.path:
-                sys.path.append(path)
-        import torch
-
-        torch.set_num_threads(threads)
-        if deterministic and torch.cuda.is_available():
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True, warn_only=True)
+        ready_process(paths, threads, deterministic)
         self._job: Job | None = None
 
     def install(self, build: Builder, *inputs: Any) -> str:
@@ -70,6 +62,24 @@ class Worker:
         """The job's result for ``item``."""
         assert self._job is not None
         return self._job(item)
+
+
+def ready_process(paths: Sequence[str], threads: int, deterministic: bool) -> None:
+    """What a process of the cluster needs before it computes: the driver's modules, and the run's way of computing."""
+    for path in paths:
+        if path not in sys.path:
+            sys.path.append(path)
+    import torch
+
+    torch.set_num_threads(threads)
+    if deterministic and torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def driver_paths() -> list[str]:
+    """Where the driver finds its modules."""
+    return [os.getcwd(), *[p for p in sys.path if p]]
 
 
 @dataclass
@@ -128,7 +138,7 @@ class RayCluster:
 
     def use(self, build: Builder, *inputs: Any) -> None:
         """Give all workers a job: ``build(*inputs)``, called once in each; the object store shares the inputs."""
-        self._shared = [(value, self._share(value)) for value in (build, *inputs)]
+        self._shared = [(value, self.share(value)) for value in (build, *inputs)]
         if not self._slots:
             self._slots = [_Slot(None) for _ in range(self.workers)]
         for slot in self._slots:
@@ -183,16 +193,20 @@ class RayCluster:
                 waiting.append(index)
         return [results[i] for i in range(len(items))]
 
-    def close(self) -> None:
-        """Stop the workers, and the local cluster if it was started here."""
+    def release(self) -> None:
+        """Stop the workers, so that others can have their cores and GPUs; :meth:`use` starts them again."""
         for slot in self._slots:
             if slot.actor is not None:
                 ray.kill(slot.actor)
         self._slots = []
+
+    def close(self) -> None:
+        """Stop the workers, and the local cluster if it was started here."""
+        self.release()
         if self._owns_ray:
             ray.shutdown()
 
-    def _share(self, value: Any) -> Any:
+    def share(self, value: Any) -> Any:
         """A reference to ``value`` in the object store: the one there is, where the job before was given it as well."""
         known = (reference for shared, reference in self._shared if shared is value)
         return next(known, None) or ray.put(value)
@@ -244,9 +258,8 @@ class RayCluster:
         options: dict[str, Any] = {"num_cpus": self.settings.threads, "max_restarts": 0, "max_task_retries": 0}
         if self.settings.gpus_per_worker:
             options["num_gpus"] = self.settings.gpus_per_worker
-        paths = [os.getcwd(), *[p for p in sys.path if p]]
         actor = ray.remote(Worker).options(**options)
-        slot.actor = actor.remote(paths, self.settings.threads, self.settings.deterministic)
+        slot.actor = actor.remote(driver_paths(), self.settings.threads, self.settings.deterministic)
         self._install(slot)
 
     def _install(self, slot: _Slot) -> None:

@@ -20,7 +20,7 @@ from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
 from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
-from workers.evaluation import FAILED, INTERVAL, OK, PROBE, SCRATCH, TRAIN, TUNE, Outcome, Request
+from workers.evaluation import FAILED, FINISH, INTERVAL, OK, PROBE, SCRATCH, TRAIN, TUNE, Outcome, Request
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
@@ -28,6 +28,9 @@ from workers.member import load_member, save_member
 from workers.probe import ProbeSettings, probe
 from workers.recalibrate import recalibrate
 from workers.train import Diverged, Hopeless, TrainSettings, train
+
+FINISHED = "-finish"
+"""Ending of the name of a finished candidate's files."""
 
 
 class BudgetMissed(RuntimeError):
@@ -76,9 +79,9 @@ class Bench:
 
 def weights_path(folder: Path, request: Request) -> Path:
     """Where the weights of a training go, in the run's folder."""
-    scratch = "-scratch" if request.stage == SCRATCH else ""
+    stage = {SCRATCH: "-scratch", FINISH: FINISHED}.get(request.stage, "")
     repeat = f"-{request.repeat}" if request.repeat else ""
-    return folder / "weights" / f"{request.genome.id}{scratch}{repeat}.safetensors"
+    return folder / "weights" / f"{request.genome.id}{stage}{repeat}.safetensors"
 
 
 def evaluate(request: Request, bench: Bench) -> Outcome:
@@ -92,15 +95,8 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
             outcome = _failure(request, "nan", f"not a finite number: {', '.join(bad)}")
         else:
             outcome = Outcome(request.number, OK, metrics=metrics, embedding=embedding)
-    except Hopeless as error:
-        outcome = _failure(request, "hopeless", str(error))
-    except Diverged as error:
-        outcome = _failure(request, "nan", str(error))
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        outcome = _failure(request, "oom", _one_line(error))
     except Exception as error:
-        reason = "oom" if "can't allocate memory" in str(error) or "bad_alloc" in str(error) else "error"
-        outcome = _failure(request, reason, _one_line(error))
+        outcome = _failure(request, *failure_of(error))
     return replace(outcome, seconds=time.perf_counter() - started)
 
 
@@ -210,7 +206,7 @@ def _train(request: Request, bench: Bench, candidate: Candidate, seed: int, epoc
         "accuracy": measured.accuracy,
         "loss": measured.loss,
         "epochs": epochs + settings.epochs,
-        "same_reloaded": _largest_difference(network, place(reloaded, bench.data.train), images),
+        "same_reloaded": largest_difference(network, place(reloaded, bench.data.train), images),
     }
 
 
@@ -244,8 +240,18 @@ def _fresh(candidate: Candidate, bench: Bench, request: Request) -> nn.Module:
 
 
 @torch.no_grad()
-def _largest_difference(first: nn.Module, second: nn.Module, images: torch.Tensor) -> float:
+def largest_difference(first: nn.Module, second: nn.Module, images: torch.Tensor) -> float:
+    """Between the outputs of two networks, both in eval mode."""
     return float((first.eval()(images) - second.eval()(images)).abs().max())
+
+
+def failure_of(error: Exception) -> tuple[str, str]:
+    """The reason and the message of a candidate's failure."""
+    if isinstance(error, Diverged):
+        return "hopeless" if isinstance(error, Hopeless) else "nan", str(error)
+    no_memory = "can't allocate memory" in str(error) or "bad_alloc" in str(error)
+    oom = no_memory or isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+    return "oom" if oom else "error", _one_line(error)
 
 
 def _failure(request: Request, reason: str, message: str) -> Outcome:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from spaces.genome import Genome
 
 PROBE, TUNE, INTERVAL, TRAIN, SCRATCH = "probe", "tune", "interval", "train", "scratch"
+FINISH = "finish"
 PASSING = (PROBE, INTERVAL)
 """Stages that candidates pass in numbers; the others are trainings to an end, each with its own run in MLflow."""
 OK, FAILED = "ok", "failed"
@@ -26,8 +27,8 @@ class Request:
     Attributes:
         number: position in the run's order, from 0.
         stage: ``probe`` (no training), ``tune`` (fine-tuned for a little), ``interval`` (a member of a population,
-            trained on for a little), ``train`` (to the end) or ``scratch`` (the same architecture, trained from fresh
-            weights).
+            trained on for a little), ``train`` (to the end), ``scratch`` (the same architecture, trained from fresh
+            weights) or ``finish`` (trained on after the search, by Ray Tune).
         origin: who asked: a strategy's name, or ``control:NAME`` for a control.
         repeat: 0, or the index of a repeated training with another seed.
         forecast: of a training: the accuracy that the surrogate expects, and the ends of its 90% interval. A note, no

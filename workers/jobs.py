@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from workers.data import Images, Splits
 from workers.evaluate import Bench, evaluate
 from workers.evaluation import Outcome, Request
 from workers.finals import Final, FinalResult, measure_final
+from workers.finish.settings import FinishSettings
 from workers.measure.accuracy import measure_accuracy
 from workers.prepare import base_network, load_base, prepare_trunk, train_base
 from workers.probe import ProbeSettings
@@ -49,6 +50,7 @@ class RunSettings:
     varied: tuple[str, ...] = ()
     compensate: bool = False
     memory_mb: int | None = None
+    finish: FinishSettings = field(default_factory=FinishSettings)
 
     @property
     def base_weights(self) -> Path:

@@ -62,6 +62,7 @@ def train(
     checkpoint: Path | None = None,
     after_epoch: Callable[[int], None] | None = None,
     objective: Objective | None = None,
+    until: int | None = None,
 ) -> None:
     """Train ``network`` in place on ``data``; left in eval mode.
 
@@ -75,6 +76,8 @@ def train(
         after_epoch: called with the number of epochs done. The network then has its latest weights; their average
             (``settings.ema``) takes their place in the end.
         objective: what is minimised, trained with the network; ``None`` for what the settings ask for.
+        until: break off after so many epochs of the schedule, with the state in ``checkpoint``. Another call goes on
+            from there; after :func:`workers.training.progress.take_over`, with other settings or another seed.
 
     Raises:
         Diverged: the loss is not finite or has exploded.
@@ -94,13 +97,17 @@ def train(
                 raise Preempted(steps)
             progress.save_if_due(course, steps, epoch_ends=steps % job.steps_per_epoch == 0)
 
-        while done < job.steps:
+        end = job.steps if until is None else min(until * job.steps_per_epoch, job.steps)
+        while done < end:
             done = _train_epoch(course, job, done, after_step)
             if after_epoch is not None:
                 after_epoch(done // job.steps_per_epoch)
-    if course.average is not None:
-        course.average.finish(network, data, settings.batch_size)
-    course.objective.finish(network)
+    if end < job.steps:
+        progress.save(course, done)
+    else:
+        if course.average is not None:
+            course.average.finish(network, data, settings.batch_size)
+        course.objective.finish(network)
     network.eval()
 
 
@@ -113,7 +120,7 @@ def _start(network: nn.Module, job: _Job, objective: Objective | None) -> Course
         network,
         objective,
         make_optimizer(network, objective, job.settings),
-        Watch(classes, job.steps, job.device),
+        Watch(classes, job.steps, job.device, objective.limited),
         Average(network, job.settings.ema) if job.settings.ema else None,
         Hope(job.data.labels, job.settings.epochs, job.settings.give_up) if job.settings.give_up else None,
     )

@@ -99,6 +99,8 @@ class Measured:
         bytes: size of the exported file.
         sameness: per comparison (masked, reloaded, onnx, …), how far the two forms agree.
         widths: kept and full width of every group.
+        before_finish: validation accuracy of its training, where it was finished and these are the finished weights;
+            NaN where they are those of the training.
     """
 
     candidate: str
@@ -112,6 +114,12 @@ class Measured:
     latency: Latency | None = None
     sameness: Mapping[str, Sameness] = field(default_factory=dict)
     widths: tuple[LayerWidth, ...] = ()
+    before_finish: Metric = math.nan
+
+    @property
+    def stem(self) -> str:
+        """Name of its files, without their endings."""
+        return f"{self.candidate}-finish" if math.isfinite(self.before_finish) else self.candidate
 
     def cost(self, measure: str) -> int:
         """Its ``params``, ``macs`` or ``bytes``."""
@@ -271,6 +279,10 @@ class Finals:
     def chosen_network(self) -> Measured | None:
         """The chosen candidate's measurements."""
         return next((m for m in self.front if m.candidate == self.chosen), None) if self.chosen else None
+
+    def stem(self, candidate: str) -> str:
+        """Name of a trained candidate's files, without their endings."""
+        return next((m.stem for m in self.front if m.candidate == candidate), candidate)
 
     def share(self, network: Measured | Control, measure: str | None = None) -> float:
         """Cost as a share of the base network's (of ``measure``, else of the run's cost)."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from search.front import Point, front_indices, hypervolume, normalised
 from search.report.measurements import Finals
-from workers.evaluation import OK, TRAIN, is_control
+from workers.evaluation import FINISH, OK, TRAIN, is_control
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,14 @@ class Progress:
 
 
 def measure_progress(table: pa.Table, finals: Finals) -> Progress:
-    """Replay the archive. Controls, repeated trainings and their time are left out: they are not the search's."""
-    names = ["number", "stage", "origin", "repeat", "status", "accuracy", "violation", "seconds", finals.cost]
+    """The progress of a finished run."""
     base_cost = float(finals.base.cost(finals.cost)) or 1.0
+    return replay(table, finals.cost, base_cost, finals.hypervolume.reference)
+
+
+def replay(table: pa.Table, cost: str, base_cost: float, reference: tuple[float, float]) -> Progress:
+    """Replay the archive. Controls, repeated trainings and their time are left out: they are not the search's."""
+    names = ["number", "stage", "origin", "repeat", "status", "accuracy", "violation", "seconds", cost]
     front: list[Point] = []
     done, spent, volume = 0, 0.0, 0.0
     steps = [(0, 0.0, 0.0)]
@@ -39,12 +44,12 @@ def measure_progress(table: pa.Table, finals: Finals) -> Progress:
             continue
         done += 1
         spent += row["seconds"] or 0.0
-        if row["stage"] != TRAIN or row["status"] != OK:
+        if row["stage"] not in (TRAIN, FINISH) or row["status"] != OK:
             continue
-        front.append(_point(row, finals.cost, base_cost))
+        front.append(_point(row, cost, base_cost))
         front = [front[i] for i in front_indices(front)]
         # A better front never has less volume: rounding must not say so either.
-        grown = max(volume, hypervolume(front, finals.hypervolume.reference))
+        grown = max(volume, hypervolume(front, reference))
         if grown > volume:
             volume = grown
             steps.append((done, spent, volume))

@@ -57,9 +57,9 @@ class Scene:
 def build_scene(table: pa.Table, finals: Finals) -> Scene:
     """Gather the picture from the archive and the final measurements."""
     measure = finals.cost
-    members = _spots(table, INTERVAL, measure)
-    probes = members or _spots(table, PROBE, measure)
-    trained = _spots(table, TRAIN, measure)
+    members = spots_of(table, INTERVAL, measure)
+    probes = members or spots_of(table, PROBE, measure)
+    trained = spots_of(table, TRAIN, measure)
     chosen = finals.chosen_network
     shown = probes[:: math.ceil(len(probes) / MOST_PROBES)] if probes else ()
     limit = finals.budget.get(measure)
@@ -88,7 +88,7 @@ def build_scene(table: pa.Table, finals: Finals) -> Scene:
     )
 
 
-def _spots(table: pa.Table, stage: str, measure: str) -> tuple[Spot, ...]:
+def spots_of(table: pa.Table, stage: str, measure: str) -> tuple[Spot, ...]:
     """The successful evaluations of a stage that the search itself asked for, without repeats."""
     names = ["candidate", "stage", "origin", "repeat", "status", "accuracy", "refit_accuracy", measure]
     spots = []

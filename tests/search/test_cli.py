@@ -17,7 +17,20 @@ from search import cli
 from search.loading import ConfigError
 from workers.cluster import ClusterError, NoCluster
 
-COMMANDS = ["search", "resume", "inspect", "complexity", "criteria", "report", "export", "sync", "compare"]
+COMMANDS = [
+    "search",
+    "resume",
+    "inspect",
+    "complexity",
+    "criteria",
+    "report",
+    "status",
+    "watch",
+    "page",
+    "export",
+    "sync",
+    "compare",
+]
 DIGITS = ["inspect", "inception", "digits", "--set", "data.limit=60", "--set", "space.growth=0"]
 SMALL = [*DIGITS, "--set", "network.arguments={stem: 4, widths: [8], modules: [1]}"]
 

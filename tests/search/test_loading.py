@@ -159,7 +159,7 @@ def defaults(kind: type) -> dict[str, Any]:
     [
         (TrainSettings, TrainConfig, set()),
         (ClusterSettings, ClusterConfig, {"retries"}),
-        (DataRequest, SearchConfig.model_fields["data"].annotation, {"seed"}),
+        (DataRequest, SearchConfig.model_fields["data"].annotation, {"seed", "cache"}),
     ],
 )
 def test_what_workers_are_told_mirrors_its_section(plain: type, section: type, more: set[str]) -> None:

@@ -15,7 +15,7 @@ from search.engine import run_engine
 from search.plan import PlanSettings, SearchPlan, course_counts
 from search.strategies import STRATEGIES
 from spaces.budget import Budget
-from workers.evaluation import FAILED, OK, PROBE, SCRATCH, TRAIN, Evaluation, Outcome, Request
+from workers.evaluation import FAILED, FINISH, OK, PROBE, SCRATCH, TRAIN, Evaluation, Outcome, Request
 from workers.simulation import SimulatedCluster, lognormal_durations
 
 SETTINGS = PlanSettings(
@@ -90,6 +90,49 @@ def test_without_controls_there_is_only_the_search() -> None:
     without = replace(SETTINGS, controls=False)
     assert Counter(e.request.stage for e in evaluations) == {PROBE: 30, TRAIN: 7}
     assert course_counts(tiny_space(), without) == {PROBE: 30, TRAIN: 7, SCRATCH: 0}
+
+
+def finishing(gain: float) -> Answer:
+    def answer(request: Request) -> Outcome:
+        outcome = well(request)
+        more = gain if request.stage == FINISH else 0.0
+        return replace(
+            outcome, metrics={**outcome.metrics, "accuracy": outcome.metrics["accuracy"] + more, "epochs": 3}
+        )
+
+    return answer
+
+
+@pytest.mark.parametrize("gain", [0.01, -0.01])
+def test_the_chosen_ones_are_finished_before_the_controls_and_the_better_one_ships(gain: float) -> None:
+    plan = make(finishes=2)
+    evaluations = course(plan, finishing(gain))
+    counts = Counter(e.request.stage for e in evaluations)
+    assert counts == course_counts(tiny_space(), replace(SETTINGS, finishes=2))
+    places = [e.request.number for e in evaluations if e.request.stage == FINISH]
+    own = [e for e in evaluations if (e.request.stage, e.request.origin) == (TRAIN, "evolution")]
+    assert places == [own[-1].request.number + 1, own[-1].request.number + 2]
+    first = evaluations[places[0]]
+    assert first.request.genome == max(own, key=lambda e: e.metrics["accuracy"]).request.genome
+    chosen = plan.chosen()
+    assert chosen is not None
+    assert chosen.request.stage == (FINISH if gain > 0 else TRAIN)
+    assert chosen.request.genome == first.request.genome
+    without = course(make(), finishing(gain))
+    assert [e.request.genome for e in evaluations if e.request.stage != FINISH] == [e.request.genome for e in without]
+
+
+def test_a_finish_that_fails_leaves_the_training() -> None:
+    plan = make(finishes=7)
+    evaluations = course(plan, failing(FINISH))
+    assert 1 <= kinds(evaluations)[FINISH, "evolution"] <= 7
+    chosen = plan.chosen()
+    assert chosen is not None
+    assert chosen.request.stage == TRAIN
+
+
+def test_where_nothing_was_trained_nothing_is_finished() -> None:
+    assert FINISH not in {e.request.stage for e in course(make(finishes=2), failing(TRAIN))}
 
 
 def test_a_structural_search_comes_first_and_its_answer_starts_the_evolution() -> None:

@@ -142,7 +142,7 @@ def test_training_on_files_gives_the_same_bits(request_of_files: DataRequest) ->
 
 
 SCRIPT = """
-import resource, sys
+import sys
 from pathlib import Path
 import psutil, torch
 from torch import nn
@@ -156,7 +156,7 @@ settings = TrainSettings(epochs=1, batch_size=4, flip=True, shift=2)
 warm = load_splits(DataRequest(str(source.with_name("small.parquet"))))  # imports, threads and pools are there now
 train(network, to_tensors(warm.train, *warm.statistics()), settings, 0)
 def private():
-    return sum(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1024
+    return psutil.Process().memory_info().data / 2**20
 before = private()
 with memory_limit(megabytes):
     splits = load_splits(DataRequest(str(source), cache=None if cache is None else Path(cache)))

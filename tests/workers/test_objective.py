@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_bench import small_bench
 from torch import Tensor, nn
 
 import workers.training.progress
 from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import torch_generator
 from workers.batches import Tensors, place
+from workers.checkpoint import load_candidate
+from workers.evaluate import evaluate, weights_path
+from workers.evaluation import OK, SCRATCH, TRAIN, Request
 from workers.losses import Step, make_objective
 from workers.measure.accuracy import FeatureTap, measure_accuracy, predict
 from workers.measure.likelihood import detection, log_likelihood, max_softmax
@@ -195,6 +199,19 @@ def test_a_network_without_a_linear_layer_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: .* has none; turn it off"):
         train(network, make_data(), METHODS[name], 0)
     train(network, make_data(), PLAIN, 0)
+
+
+@pytest.mark.parametrize("stage", [TRAIN, SCRATCH])
+def test_a_candidate_of_all_losses_is_what_its_genome_promised(tmp_path: Path, stage: str) -> None:
+    bench = small_bench(tmp_path, replace(METHODS["all"], epochs=2))
+    request = Request(0, stage, bench.foundation.space.sample(np.random.default_rng(0)), "test")
+    outcome = evaluate(request, bench)
+    assert outcome.status == OK, outcome.message
+    assert outcome.metrics["params"] == bench.foundation.space.cost(request.genome).params
+    assert outcome.metrics["same_reloaded"] == 0.0
+    saved, _ = load_candidate(weights_path(bench.folder, request))
+    linear = [m for m in saved.modules() if isinstance(m, nn.Linear)]
+    assert torch.allclose(linear[-1].bias, -0.5 * linear[-1].weight.square().sum(1))
 
 
 def test_likelihood_by_hand() -> None:

@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from training_cases import CLASSES, SETTINGS, make_data, make_network, same
+from training_cases import CLASSES, SETTINGS, make_data, make_network, same, soft_labels
 
 import workers.train
 from workers.losses import Objective, Step
 from workers.recalibrate import recalibrate
 from workers.train import Diverged, Hopeless, TrainSettings, train
 from workers.training.average import Average
+from workers.training.progress import take_over
 from workers.training.schedule import rate
 from workers.training.watch import LOOK_EVERY, Watch
+
+
+def test_a_training_broken_off_and_continued_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
+    data, soft = make_data(), soft_labels()
+    undisturbed = make_network()
+    train(undisturbed, data, SETTINGS, 7, soft)
+    for until in (1, 3, 3, 4):
+        network = make_network()
+        train(network, data, SETTINGS, 7, soft, tmp_path / "x.checkpoint", until=until)
+        assert same(network, undisturbed) == (until == 4)
+
+
+def test_a_continued_training_follows_its_new_settings_on_the_old_schedule(tmp_path: Path) -> None:
+    data = make_data()
+    ends = []
+    for factor in (1.0, 0.0):
+        network = make_network()
+        checkpoint = tmp_path / f"{factor}.checkpoint"
+        train(network, data, SETTINGS, 7, None, checkpoint, until=2)
+        before = copy.deepcopy(network)
+        still = replace(SETTINGS, learning_rate=SETTINGS.learning_rate * factor)
+        take_over(checkpoint, checkpoint, still, 8, len(data))
+        train(network, data, still, 8, None, checkpoint)
+        ends.append(all(torch.equal(a, b) for a, b in zip(network.parameters(), before.parameters(), strict=True)))
+    assert ends == [False, True]
 
 
 def test_training_depends_on_its_seed_alone_and_leaves_global_randomness() -> None:

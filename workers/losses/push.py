@@ -16,7 +16,9 @@ training.
 Limits: a batch holds too few images a class to tell σ_w from nothing, so the scatter is that of the batch together
 with the features of the last images before it (8 a class, 1024 in all at most). Those come from the weights of some
 steps ago, and no gradient runs through them: the batch's gradient is scaled up to stand for theirs. Beyond some hundred
-classes even that is few images a class. Time per step is that of a ``[D, images] × [images, D]`` product.
+classes even that is few images a class. What it asks for competes with the labels where classes are hard to tell: then
+short trainings lose accuracy by it (see benchmarks/losses.py). Time per step is that of a ``[D, images]`` matrix by its
+transpose.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class Progress:
 
     def __init__(self, path: Path | None, settings: TrainSettings, seed: int, images: int) -> None:
         self._path = path
-        self._identity = {"seed": seed, "images": images, "settings": asdict(settings)}
+        self._identity = _identity(settings, seed, images)
         self._due = math.inf if path is None else time.monotonic() + CHECKPOINT_SECONDS
         self._saved = False
 
@@ -77,6 +78,27 @@ class Progress:
         ended = time.monotonic()
         self._due = ended + max(CHECKPOINT_SECONDS, (ended - started) / LARGEST_SHARE)
         self._saved = True
+
+
+def take_over(parent: Path, path: Path, settings: TrainSettings, seed: int, images: int) -> None:
+    """Write to ``path`` the state that the training of ``parent`` stood in, as that of another training.
+
+    It goes on from the same step by its own ``settings``, whose epochs and batches must be the same.
+
+    Raises:
+        CheckpointError: there is no such state, or it is damaged.
+    """
+    tensors, metadata = load_tensors(parent)
+    try:
+        header = json.loads(metadata["training"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{parent}: not a training under way ({error!r})", "train from the start") from error
+    header["identity"] = _identity(settings, seed, images)
+    save_tensors(path, tensors, {"training": json.dumps(header, sort_keys=True)})
+
+
+def _identity(settings: TrainSettings, seed: int, images: int) -> dict[str, Any]:
+    return {"seed": seed, "images": images, "settings": asdict(settings)}
 
 
 def _fits(course: Course, tensors: dict[str, Tensor]) -> bool:
