@@ -173,8 +173,11 @@ def test_the_whole_loss() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1])
     found = objective(Step(logits, labels, target, progress=0.2))
     soft = F.kl_div(F.log_softmax(logits / 4, 1), F.softmax(target / 4, 1), reduction="batchmean")
-    expected = 0.1 * F.cross_entropy(logits, labels) + 0.9 * 16 * soft + objective.penalty(0.2)
+    expected = 0.1 * F.cross_entropy(logits, labels) + 0.9 * 16 * soft
     assert float(found.detach()) == pytest.approx(float(expected.detach()))
+    slopes = [torch.autograd.grad(x, objective.raw)[0] for x in (found, objective.penalty(0.2))]
+    assert slopes[1].abs().max() > 0
+    assert torch.allclose(*slopes)
 
 
 # The gates

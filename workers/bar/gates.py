@@ -8,8 +8,9 @@ as the paper's gate behind the batch norm that makes the channel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,8 +53,11 @@ class GatedObjective(Objective):
         return self.raw * self._bar.speed
 
     def forward(self, step: Step) -> Tensor:
-        """The loss of a step: a scalar."""
-        return super().forward(step) + self.penalty(step.progress)
+        """The loss of a step: a scalar, the data's; of the penalty it has the gradient alone."""
+        penalty = self.penalty(step.progress)
+        # The barrier's value jumps by orders of magnitude, which whoever watches the loss would take for a divergence.
+        loss: Tensor = super().forward(step) + penalty - penalty.detach()
+        return loss
 
     def penalty(self, progress: float) -> Tensor:
         """λ · E[quantity] / whole · barrier: the barrier is counted, only the expectation has a gradient."""
@@ -102,8 +106,8 @@ def _with_slot(gates: Tensor) -> Tensor:
     return torch.cat([gates, gates.new_ones(1)])
 
 
-def _gate(drawn: list[Tensor], index: Tensor):  # type: ignore[no-untyped-def]
-    def before(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _gate(drawn: list[Tensor], index: Tensor) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x, *rest = args
         gates = drawn[0][index].to(x.dtype)
         return (x * (gates.view(1, -1, 1, 1) if isinstance(module, nn.Conv2d) else gates), *rest)

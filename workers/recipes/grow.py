@@ -7,7 +7,7 @@ needs more; their rule is not published. Ours: every stage is tried in turn, fro
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -70,7 +70,7 @@ def grow_greedily(
         for site in [(0,) * len(growth), *sites]:
             candidate = grow(network, site, batch) if any(site) else copy.deepcopy(network)
             # The same seed for all: the order of images is no reason to grow.
-            train(candidate, data, replace(trial), seed_for(seed, "trial", step))
+            train(candidate, data, trial, seed_for(seed, "trial", step))
             tried[site] = candidate, measure_accuracy(candidate, validation).accuracy, _macs(candidate, data)
             epochs += trial.epochs
         kept, before, macs = tried.pop((0,) * len(growth))
