@@ -76,8 +76,7 @@ def train(
             saved = time.monotonic()
         if after_epoch is not None:
             after_epoch(epoch + 1)
-    if end == settings.epochs:
-        objective.finish(network)
+    objective.finish(network)  # also of one that is broken off: its state is on disk, and it may be measured
     network.eval()
 
 
