@@ -529,6 +529,12 @@ class SearchConfig(Section):
                 f"finish.ranges: {self.finish.method} compares settings of training, and none may vary; name one, or "
                 "set finish.method: plain"
             )
+        for name in ("push", "channel_correlation"):
+            if name in self.finish.ranges and not min(self.finish.ranges[name][0], getattr(self.training, name)) > 0:
+                raise ValueError(
+                    f"finish.ranges: a member that trains with {name} cannot go on from one that does not; set "
+                    f"training.{name} and its lowest value above 0"
+                )
         return self
 
     @property

@@ -104,10 +104,9 @@ def train(
                 after_epoch(done // job.steps_per_epoch)
     if end < job.steps:
         progress.save(course, done)
-    else:
-        if course.average is not None:
-            course.average.finish(network, data, settings.batch_size)
-        course.objective.finish(network)
+    elif course.average is not None:
+        course.average.finish(network, data, settings.batch_size)
+    course.objective.finish(network)  # also of one that is broken off: its state is on disk, and it may be measured
     network.eval()
 
 

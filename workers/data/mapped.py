@@ -49,14 +49,15 @@ def decode_to_file(
     key = hashlib.sha256(f"{source}\0{table.name}\0{shape}\0".encode() + rows.tobytes()).hexdigest()[:32]
     path = folder.resolve() / f"{key}.npy"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        size, free = int(np.prod(shape)), shutil.disk_usage(folder).free
+        there = next(place for place in (path, *path.parents) if place.exists())
+        size, free = int(np.prod(shape)), shutil.disk_usage(there).free
         if size > free:
             raise DataError(
                 f"size {frame.height} × {frame.width}: {len(rows):,} images take {size / 1e9:,.1f} GB, more than "
                 f"memory and the {free / 1e9:,.1f} GB free on the disk of {folder}",
                 "make size or limit smaller, or keep runs on a larger disk",
             )
+        folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             _decode(table, rows, frame, shape, temporary)
     return open_mapped(path)
