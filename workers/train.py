@@ -119,7 +119,7 @@ def _start(network: nn.Module, job: _Job, objective: Objective | None) -> Course
         network,
         objective,
         make_optimizer(network, objective, job.settings),
-        Watch(classes, job.steps, job.device, objective.limited),
+        Watch(classes, job.steps, job.device),
         Average(network, job.settings.ema) if job.settings.ema else None,
         Hope(job.data.labels, job.settings.epochs, job.settings.give_up) if job.settings.give_up else None,
     )

@@ -33,8 +33,6 @@ class GatedObjective(Objective):
         first: locations of the gates when training starts, float ``[channels]``.
     """
 
-    limited = False  # the barrier may multiply the loss, and bring the network back under its budget
-
     def __init__(
         self, training: TrainSettings, layout: Layout, budget: int, settings: BarSettings, first: Tensor
     ) -> None:

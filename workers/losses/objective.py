@@ -31,9 +31,6 @@ class Objective(nn.Module):
         terms: by the names of their settings.
     """
 
-    limited = True
-    """Whether a loss of many times its first value means that the training has come to nothing."""
-
     def __init__(
         self, settings: TrainSettings, mixture: LargeMargin | None = None, terms: Mapping[str, nn.Module] | None = None
     ) -> None:

@@ -24,15 +24,13 @@ class Watch(nn.Module):
     Args:
         classes: K; guessing has a cross-entropy of ln K.
         steps: of the whole training.
-        limited: whether a loss that has multiplied ends the training.
     """
 
     total: Tensor
     first: Tensor
 
-    def __init__(self, classes: int, steps: int, device: torch.device, limited: bool = True) -> None:
+    def __init__(self, classes: int, steps: int, device: torch.device) -> None:
         super().__init__()
-        self._factor = EXPLODED if limited else math.inf
         self._guessing = math.log(max(classes, 2))
         self._steps = steps
         self.register_buffer("total", torch.zeros((), device=device))
@@ -56,7 +54,7 @@ class Watch(nn.Module):
         self.total.zero_()
         if not math.isfinite(mean):
             raise Diverged(f"the loss is not finite by step {step + 1} of {self._steps}")
-        most = self._factor * max(float(self.first), self._guessing)
+        most = EXPLODED * max(float(self.first), self._guessing)
         if mean > most:
             raise Diverged(
                 f"the loss exploded by step {step + 1} of {self._steps}: {mean:.3g}, above {EXPLODED:g} times "
