@@ -1,5 +1,9 @@
 """For all tests: no deadline on busy machines, and one thread, since tiny tensors make threads wait for each other."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start, and before OpenMP is loaded here
+
 import torch
 from hypothesis import settings
 

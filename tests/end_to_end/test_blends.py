@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import archive, run_json, thorough, write_config
+from tiny_runs import archive, run_json, write_config
 
 from spaces.criteria import CRITERIA
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
-@pytest.mark.parametrize("blend", [thorough("joint"), "paper"])
+@pytest.mark.parametrize("blend", ["joint", "paper"])
 def test_a_search_over_all_criteria_completes(blend: str, tmp_path: Path) -> None:
     config = write_config(tmp_path, space={"criteria": list(CRITERIA), "blend": blend, "criteria_clusters": 4})
     result = run_json(tmp_path, "search", config, "--quiet")

@@ -16,7 +16,7 @@ from workers.cluster import ClusterSettings, RayCluster
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 JOB = """
 import os, time

@@ -1,17 +1,19 @@
-"""A search from the command line to the registry, on real Ray, MLflow and files."""
+"""A search from the command line to the registry, on real Ray, MLflow and files; and killed by -9 at any moment."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
-from tiny_runs import archive, run, run_json, write_config
+from tiny_runs import archive, kill_driver, rows, run, run_json, start, wait_for_rows, workers_of, write_config
 
 from search import load_result
 from search.comparison import compare_archives
@@ -122,6 +124,42 @@ def test_two_workers_give_the_archive_of_one(finished: tuple[Path, dict[str, Any
     assert "equal" in run(tmp_path, "compare", finished[0], "runs/tiny")
 
 
+def test_a_driver_killed_at_random_moments_and_resumed(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    undisturbed = archive(finished[0])
+    config = write_config(tmp_path, tracking__enabled=False)
+    folder = tmp_path / "runs" / "tiny"
+    moments = sorted(np.random.default_rng().integers(0, undisturbed.num_rows, 2).tolist())
+    for moment in moments:
+        command = ("resume", folder) if (folder / "run.json").exists() else ("search", config)
+        process = start(tmp_path, *command)
+        wait_for_rows(process, folder, moment)
+        kill_driver(process)
+    if not (folder / "run.json").exists():
+        run(tmp_path, "search", config, "--quiet")
+    run(tmp_path, "resume", folder, "--quiet")
+    comparison = compare_archives(undisturbed, archive(folder))
+    assert comparison.equal, f"killed at rows {moments}: {comparison}"
+    assert not list((folder / "weights").glob("*.checkpoint"))
+
+
+def test_workers_killed_in_a_probe_and_in_a_training(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    undisturbed = archive(finished[0])
+    config = write_config(tmp_path, tracking__enabled=False)
+    folder = tmp_path / "runs" / "tiny"
+    process = start(tmp_path, "search", config, "--quiet")
+    wait_for_rows(process, folder, 5)
+    _kill_one(process)
+    while not list((folder / "weights").glob("*.checkpoint")) or rows(folder) < 5:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    _kill_one(process)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    comparison = compare_archives(undisturbed, archive(folder))
+    assert comparison.equal, str(comparison)
+    assert max(archive(folder).column("attempts").to_pylist()) >= 2
+
+
 @pytest.mark.thorough
 def test_another_seed_gives_another_archive(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     config = write_config(tmp_path, seed=1, controls__enabled=False, tracking__enabled=False)
@@ -149,3 +187,9 @@ print(json.dumps(sum("mlflow.parentRunId" in r.data.tags for r in runs)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return int(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _kill_one(process: psutil.Popen) -> None:
+    victims = workers_of(process)
+    assert victims
+    victims[0].kill()
