@@ -40,6 +40,10 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/compensation.py
 	$(BIN)/python benchmarks/blend_study.py examples/digits.yaml --set training.epochs=10
 	$(BIN)/python benchmarks/live.py examples/digits.yaml
+	$(BIN)/python benchmarks/strategies.py examples/digits.yaml
+	$(BIN)/python benchmarks/losses.py --epochs 12
+	$(BIN)/python benchmarks/bar.py
+	$(BIN)/python benchmarks/finish.py
 
 clean:
 	rm -rf .venv runs mlflow.db mlartifacts

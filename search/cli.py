@@ -242,7 +242,10 @@ def watch(run: Run) -> None:
     from search.watch.snapshot import look
     from search.watch.terminal import watch as follow
 
-    snapshot = follow(lambda: look(run), _stdout())
+    try:
+        snapshot = follow(lambda: look(run), _stdout())
+    except KeyboardInterrupt:
+        return  # of the watching alone: the run goes on
     if snapshot.phase != "finished":
         raise typer.Exit(1)
 
@@ -516,7 +519,8 @@ def _next_steps(config: SearchConfig, path: Path, finals: Finals) -> list[str]:
 
     niwaki, mlflow = _command("niwaki"), _command("mlflow")
     lines = [f"open the report      {path / 'report' / 'report.html'}"]
-    files = [path / "weights" / f"{finals.chosen}{suffix}" for suffix in (".onnx", ".pt2")]
+    stem = "" if finals.chosen is None else finals.stem(finals.chosen)
+    files = [path / "weights" / f"{stem}{suffix}" for suffix in (".onnx", ".pt2")]
     if any(file.exists() for file in files):
         lines.append(f"exported             {' and '.join(str(file) for file in files if file.exists())}")
     if finals.registered:

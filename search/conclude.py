@@ -47,7 +47,7 @@ from spaces.foundation import Foundation
 from spaces.genome import Genome
 from workers.checkpoint import CandidateFile, save_candidate
 from workers.evaluate import weights_path
-from workers.evaluation import OK, PROBE, Evaluation, is_control
+from workers.evaluation import OK, PASSING, PROBE, Evaluation, is_control
 from workers.export import load_program
 from workers.finals import Final, FinalResult
 from workers.jobs import final_job
@@ -285,8 +285,8 @@ def _ledger(
 ) -> Ledger:
     rows = table.select(["stage", "origin", "status", "reason", "seconds"]).to_pylist()
     own = [r for r in rows if not is_control(r["origin"])]
-    probes = [r["seconds"] for r in own if r["stage"] == PROBE]
-    trainings = [r["seconds"] for r in own if r["stage"] != PROBE]
+    probes = [r["seconds"] for r in own if r["stage"] in PASSING]
+    trainings = [r["seconds"] for r in own if r["stage"] not in PASSING]
     spent = sum(probes) + sum(trainings)
     uniform = next((c for c in controls if c.name == "uniform"), None)
     gain = math.nan

@@ -246,7 +246,9 @@ class SearchSettings(Section):
         240, ge=1, description="evaluations without training; with strategy population: intervals of training"
     )
     trainings: int = Field(12, ge=1, description="candidates trained to the end")
-    rounds: int = Field(3, ge=1, description="times that probing pauses and the most promising are trained")
+    rounds: int = Field(
+        3, ge=1, description="times that probing pauses and the most promising are trained; not of a population"
+    )
     population: int = Field(40, ge=4, description="individuals that survive selection")
     bisections: int = Field(
         0,
@@ -259,7 +261,8 @@ class SearchSettings(Section):
     window: int | None = Field(
         None,
         ge=1,
-        description="evaluations under way or waiting to commit; part of the result; default: 16 × workers, least 64",
+        description="evaluations under way or waiting to commit; part of the result; default: more for more workers "
+        "and longer searches, least 32; of a population 2 × workers, least 8",
     )
 
 
@@ -291,14 +294,22 @@ class PopulationConfig(Section):
                 known = ", ".join([*filter(_is_float, CandidateTrainingConfig.model_fields), PACE])
                 raise ValueError(f"there is no setting {name!r} to vary; choose among {known}")
             else:
-                for end in ends:
-                    CandidateTrainingConfig(**{name: end})
+                _check_ends(name, ends)
         return value
 
     @property
     def ranges(self) -> tuple[Range, ...]:
         """What members vary, in the order of ``Genome.settings``."""
         return tuple(Range(name, low, high) for name, (low, high) in sorted(self.vary.items()))
+
+
+def _check_ends(name: str, ends: tuple[float, float]) -> None:
+    """Both must be values that a configuration could have; of schedules, by one that takes every setting."""
+    for end in ends:
+        try:
+            CandidateTrainingConfig.model_validate({name: end, "schedule": "cosine"})
+        except ValidationError as error:
+            raise ValueError(f"{name}: {end:g} is not possible ({error.errors()[0]['msg']})") from None
 
 
 def _is_float(name: str) -> bool:
@@ -402,11 +413,7 @@ class FinishConfig(Section):
                 raise ValueError(f"{name!r} cannot vary; of the settings of training these can: {', '.join(numbers)}")
             if low > high:
                 raise ValueError(f"{name}: the lowest value {low:g} is above the highest, {high:g}")
-            for end in (low, high):
-                try:
-                    CandidateTrainingConfig.model_validate({name: end})
-                except ValidationError as error:
-                    raise ValueError(f"{name}: {end:g} is not possible ({error.errors()[0]['msg']})") from None
+            _check_ends(name, (low, high))
         return value
 
 
@@ -478,7 +485,7 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:
-        if self.search.rounds > self.search.trainings:
+        if self.search.rounds > self.search.trainings and self.search.strategy != "population":
             raise ValueError(
                 f"search.rounds ({self.search.rounds}) cannot exceed search.trainings ({self.search.trainings})"
             )
@@ -509,6 +516,17 @@ class SearchConfig(Section):
                 "search.strategy: population prunes its members step by step, and space.blend: paper knows but one "
                 "ratio; set space.blend=joint, or search.strategy=evolution"
             )
+        if self.search.strategy == "population" and self.search.trainings > self.search.population:
+            raise ValueError(
+                f"search.trainings ({self.search.trainings}) cannot exceed search.population "
+                f"({self.search.population}): the members that survive are trained to the end; lower it, or raise "
+                "search.population"
+            )
+        varied = {*self.finish.ranges, *(self.population.vary if self.search.strategy == "population" else ())}
+        if "warm_up" in varied and self.training.schedule == "one_cycle":
+            raise ValueError(
+                "training.schedule: one_cycle rises by itself, so warm_up cannot vary; set cosine or constant"
+            )
         if self.search.strategy == "population" and self.probe.compensate:
             raise ValueError(
                 "probe.compensate: members of a population are not compensated; set it false, or "
@@ -529,7 +547,7 @@ class SearchConfig(Section):
                 f"finish.ranges: {self.finish.method} compares settings of training, and none may vary; name one, or "
                 "set finish.method: plain"
             )
-        for name in ("push", "channel_correlation"):
+        for name in ("push", "channel_correlation", "ema", "give_up") if self.finish.method == "pbt" else ():
             if name in self.finish.ranges and not min(self.finish.ranges[name][0], getattr(self.training, name)) > 0:
                 raise ValueError(
                     f"finish.ranges: a member that trains with {name} cannot go on from one that does not; set "

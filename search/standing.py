@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -46,6 +47,7 @@ class Standing:
         course: what is expected of the search; None before it begins.
         warnings: the last few.
         error: why it failed.
+        folder: which one it was written to; see :func:`identity`.
     """
 
     phase: str
@@ -56,6 +58,7 @@ class Standing:
     course: Course | None = None
     warnings: tuple[str, ...] = ()
     error: str = ""
+    folder: str = ""
 
 
 def read_standing(folder: RunFolder) -> Standing | None:
@@ -77,9 +80,16 @@ def phase_of(folder: RunFolder, standing: Standing | None) -> str:
     """
     if standing is None:
         return SEARCHING if driven(folder) else FINISHED if folder.finished else LOST
-    if standing.phase in ENDED or driven(folder) or standing.host != socket.gethostname():
+    elsewhere = standing.host != socket.gethostname() or standing.folder not in ("", identity(folder.path))
+    if standing.phase in ENDED or driven(folder) or elsewhere:
         return standing.phase
     return FINISHED if folder.finished else LOST
+
+
+def identity(path: Path) -> str:
+    """What tells a folder from its copies on the same machine, and stays where it is moved."""
+    found = path.stat()
+    return f"{found.st_dev}-{found.st_ino}"
 
 
 def driven(folder: RunFolder) -> bool:
@@ -121,7 +131,7 @@ class _Notes:
         now = time.time()
         self._view, self._path = view, folder.path / FILE
         self._guard = threading.Lock()  # warnings come from other threads, too
-        self._standing = Standing(PREPARING, socket.gethostname(), now, now)
+        self._standing = Standing(PREPARING, socket.gethostname(), now, now, folder=identity(folder.path))
         self.change()
 
     def change(self, **changes: Any) -> None:

@@ -24,7 +24,7 @@ from workers.evaluation import FAILED, FINISH, INTERVAL, OK, PROBE, SCRATCH, TRA
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
-from workers.member import load_member, save_member
+from workers.member import load_member, member_path, save_member
 from workers.probe import ProbeSettings, probe
 from workers.recalibrate import recalibrate
 from workers.train import Diverged, Hopeless, TrainSettings, train
@@ -144,9 +144,11 @@ def _start(request: Request, bench: Bench) -> tuple[Candidate, int]:
         return bench.foundation.build(request.genome), 0
     parent, epochs = load_member(bench.folder, request.parent, (bench.spec.name,))
     parent = replace(parent, network=place(parent.network, bench.data.train))
-    # Before growth, whose identity holds for the statistics that it was grown with.
-    recalibrate(parent.network, bench.data.calibration, bench.probe.batch_size)
-    images, _ = next(bench.data.calibration.batches(len(bench.data.calibration)))
+    calibration, size = bench.data.calibration, bench.probe.batch_size
+    if request.genome.growth != parent.growth:
+        # Growth changes nothing for the statistics that it was made with: those that training will begin with.
+        recalibrate(parent.network, calibration, size)
+    images, _ = next(calibration.first(size).batches(size))
     return inherit(bench.foundation, request.genome, parent, images), epochs
 
 
@@ -163,11 +165,14 @@ def _interval(request: Request, bench: Bench, candidate: Candidate, seed: int, e
     # Annealed to nothing within the interval: members are compared by what they can do, not by where noise left them.
     settings = replace(_own_settings(request, bench), epochs=bench.interval_epochs, schedule="cosine")
     soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
-    train(network, bench.data.train, settings, seed, soft_labels)
+    checkpoint = member_path(bench.folder, request.genome.id).with_suffix(".checkpoint")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    train(network, bench.data.train, settings, seed, soft_labels, checkpoint)
     measured = measure_accuracy(network, bench.data.validation)
     epochs += settings.epochs
     about = describe(request.genome, candidate, bench)
     save_member(bench.folder, request.genome.id, network, about, candidate.kept, epochs)
+    checkpoint.unlink(missing_ok=True)
     return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": epochs}
 
 

@@ -87,7 +87,7 @@ def train(
     """
     job = _Job(data, settings, seed, soft_labels)
     course = _start(network, job, objective)
-    progress = Progress(checkpoint, settings, seed, len(data))
+    progress = Progress(checkpoint, settings, seed, len(data), course.objective.identity)
     done = progress.resume(course)
     with terminations() as asked_to_end:
 

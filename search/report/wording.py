@@ -106,8 +106,9 @@ def scientific(value: float) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    """``1 seed``, ``3 seeds``, ``3 classes``."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 def ratio(value: float) -> str:

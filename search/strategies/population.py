@@ -103,7 +103,10 @@ class Population:
             return Proposal(genome)
         rng = numpy_generator(self._seed, "parent", number)
         parent = self._members[tournament(self._standing(), rng)]
-        genome = self._seen.first_new(lambda attempt: self._child(parent, number, attempt))
+        genome = self._seen.first_new(
+            lambda attempt: self._child(parent, number, attempt),
+            lambda attempt: self._pruned(parent, parent.genome, numpy_generator(self._seed, "pruned", number, attempt)),
+        )
         kept = kept_by_child(self._foundation, genome, parent.genome.growth, parent.kept)
         self._under_way[number] = (parent.genome.id, kept)
         return Proposal(genome, parent.genome.id)
@@ -114,9 +117,10 @@ class Population:
             return
         _, kept = self._under_way.pop(evaluation.request.number)
         self._told += 1
-        if evaluation.ok:
-            genome = evaluation.request.genome
-            self._on_disk.add(genome.id)
+        genome = evaluation.request.genome
+        self._on_disk.add(genome.id)  # of one that failed too: it may have got as far as its weights
+        # A genome comes twice where its space is all but exhausted: twice in the population it would breed twice.
+        if evaluation.ok and all(member.genome.id != genome.id for member in self._members):
             self._members.append(Member(evaluation, self._space.cost(genome), kept))
             survivors = sorted(best(self._standing(), self._size))
             self._members = [self._members[i] for i in survivors]
@@ -214,7 +218,7 @@ class Population:
         blend = self._space.normalise(replace(genome, blend=self._space.stepped_blend(genome, rng))).blend
         whole = np.asarray(genome.keep)
         uneven = whole * np.exp(-np.abs(rng.normal(0.0, 0.3, len(whole)))) if rng.random() < 0.7 else whole
-        floor = np.minimum(whole, self._space.min_keep)
+        floor = np.minimum(whole, self._space.min_keep * self._space.min_width)  # the least that the space promises
 
         def at(factor: float) -> Genome:
             return replace(genome, keep=tuple(np.maximum(uneven * factor, floor)), blend=blend)

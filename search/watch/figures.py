@@ -53,13 +53,14 @@ def front_picture(snapshot: Snapshot) -> Markup | None:
             [f"{m.candidate}: {wording.percent(m.accuracy)}, {wording.compact(m.cost)} {unit}" for m in snapshot.front],
         ),
     ]
+    passed = wording.plural(len(snapshot.probes), snapshot.passing)
     caption = (
         f"Validation accuracy on the scale of the error, over {wording.MEASURES[cost]}; up and left is better. "
-        f"{wording.plural(len(snapshot.probes), 'probe')}, {wording.plural(len(snapshot.trained), 'training')}."
+        f"{passed}, {wording.plural(len(snapshot.trained), 'training')}."
     )
     if len(probes) < len(snapshot.probes):
-        caption += f" Of the probes {len(probes):,} are drawn."
-    entries = [("●", "test", "front so far"), ("○", "validation", "trained"), ("•", "faint", "probe")]
+        caption += f" Of the {snapshot.passing}s {len(probes):,} are drawn."
+    entries = [("●", "test", "front so far"), ("○", "validation", "trained"), ("•", "faint", snapshot.passing)]
     return join(legend(entries), chart("The front so far.", caption, x, y, marks, WIDE))
 
 

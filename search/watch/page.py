@@ -104,7 +104,7 @@ def _outcome(snapshot: Snapshot) -> Markup | None:
         return None
     headline = write_headline(snapshot.table, finals)
     classes = wording.listed([wording.plain(name) for name in finals.data.classes])
-    data = f"Images of {wording.plural(len(finals.data.classes), 'class').replace('classs', 'classes')}: {classes}."
+    data = f"Images of {wording.plural(len(finals.data.classes), 'class')}: {classes}."
     return join(tag("p", tag("b", f"{headline.title}.")), *[tag("p", d) for d in (*headline.details, data)])
 
 

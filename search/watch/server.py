@@ -83,13 +83,13 @@ class _Latest:
     def page(self) -> tuple[HTTPStatus, str]:
         try:
             return HTTPStatus.OK, build_page(self._take(), REFRESH_SECONDS)
-        except (ArchiveError, ConfigError) as error:
+        except (ArchiveError, ConfigError, OSError) as error:
             return HTTPStatus.SERVICE_UNAVAILABLE, problem_page(str(error), REFRESH_SECONDS)
 
     def json(self) -> tuple[HTTPStatus, str]:
         try:
             return HTTPStatus.OK, json.dumps(to_json(self._take()), allow_nan=False)
-        except (ArchiveError, ConfigError) as error:
+        except (ArchiveError, ConfigError, OSError) as error:
             return HTTPStatus.SERVICE_UNAVAILABLE, json.dumps({"error": str(error)})
 
     def _take(self) -> Snapshot:

@@ -24,12 +24,12 @@ from search.schema import SCHEMA
 from search.standing import CONCLUDING, ENDED, FINISHED, Standing, phase_of, read_standing
 from search.surrogate.record import FEWEST, ROLLING, rank_correlation
 from search.view import Course, seconds_left
-from workers.evaluation import INTERVAL, OK, PASSING, PROBE, SCRATCH, TRAIN, TUNE, is_control
+from workers.evaluation import FINISH, INTERVAL, OK, PASSING, PROBE, SCRATCH, TRAIN, TUNE, is_control
 
 RATE_SECONDS = 300.0
 """The rate is that of the last five minutes."""
 
-STAGES = (PROBE, INTERVAL, TUNE, TRAIN, SCRATCH)
+STAGES = (PROBE, INTERVAL, TUNE, TRAIN, SCRATCH, FINISH)
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Snapshot:
         left: seconds by the clock that the search should yet take; NaN where nothing is known or nothing is left.
         progress: hypervolume; None while the base network's cost is not known.
         probes, trained: what was measured, for the picture; a population's members stand for probes.
+        passing: what those are called: probe or member.
         finals: final measurements of a finished run.
         table: the archive as it was read, without embeddings.
     """
@@ -120,6 +121,7 @@ class Snapshot:
     workers: tuple[Worked, ...]
     spent: Spent
     probes: tuple[Spot, ...]
+    passing: str
     trained: tuple[Spot, ...]
     finals: Finals | None
     table: pa.Table
@@ -167,6 +169,7 @@ def look(path: Path) -> Snapshot:
     taken = time.time()
     times = [t for t in table.column("committed_at").to_pylist() if t is not None]
     forecasts = judge_forecasts(table)
+    members = spots_of(table, INTERVAL, cost)
     return Snapshot(
         path=folder.path,
         config=config,
@@ -184,7 +187,8 @@ def look(path: Path) -> Snapshot:
         failures=count_failures(table),
         workers=_workers(table),
         spent=_spent(table, record),
-        probes=spots_of(table, INTERVAL, cost) or spots_of(table, PROBE, cost),
+        probes=members or spots_of(table, PROBE, cost),
+        passing="member" if members else "probe",
         trained=spots_of(table, TRAIN, cost),
         finals=finals,
         table=table,
@@ -234,15 +238,26 @@ def _left(course: Course | None, stages: tuple[Stage, ...]) -> float:
 
 
 def _front(table: pa.Table, cost: str, base_cost: float, base_accuracy: float) -> tuple[Member, ...]:
-    """The front of the search's own first trainings within budget, cheapest first, as :func:`search.choice.front`."""
+    """The front of the search's own first trainings within budget, cheapest first, as :func:`search.choice.front`.
+
+    Of a candidate that was finished, the more accurate of training and finish.
+    """
     names = ("candidate", "stage", "origin", "repeat", "status", "violation", "accuracy", cost)
     rows = [
         row
         for row in _rows(table, *names)
-        if row["stage"] == TRAIN and row["status"] == OK and not row["repeat"] and not is_control(row["origin"])
+        if row["stage"] in (TRAIN, FINISH)
+        and row["status"] == OK
+        and not row["repeat"]
+        and not is_control(row["origin"])
         if row["violation"] is not None and row["violation"] <= 0
         if row["accuracy"] is not None and row[cost] is not None
     ]
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["candidate"] not in found or row["accuracy"] > found[row["candidate"]]["accuracy"]:
+            found[row["candidate"]] = row
+    rows = list(found.values())
     points = [Point(0.0, (1 - row["accuracy"], float(row[cost]))) for row in rows]
     members = [
         Member(

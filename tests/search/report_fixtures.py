@@ -204,7 +204,7 @@ def finals(table: pa.Table, classes: tuple[str, ...] = tuple("0123456789")) -> F
         environment=Environment("2.9.1+cpu", "3.11.14", "AMD EPYC 9R14, 2 cores", 1),
         notes=("The base network was trained here for 40 epochs.",),
         registered="models:/niwaki-digits-sixteenth/3" if picked else None,
-        tracking_uri="sqlite:////work/runs/mlflow.db",
+        tracking_uri="sqlite:////srv/runs/mlflow.db",
         screening=Screening(14_009, trusted=True),
     )  # fmt: skip
     final = measure_progress(table, built).final

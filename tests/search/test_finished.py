@@ -74,7 +74,9 @@ def test_what_finishing_gained_is_told() -> None:
         ({"ranges": {"batch_size": [16, 64]}}, "'batch_size' cannot vary"),
         ({"ranges": {"learning_rate": [0.1]}}, "finish.ranges"),
         ({"method": "pbt", "ranges": {}}, "finish.ranges: pbt compares settings of training"),
-        ({"ranges": {"push": [0.1, 0.5]}}, "finish.ranges: a member that trains with push"),
+        ({"method": "pbt", "ranges": {"push": [0.1, 0.5]}}, "finish.ranges: a member that trains with push"),
+        ({"method": "pbt", "ranges": {"ema": [0.5, 0.9]}}, "finish.ranges: a member that trains with ema"),
+        ({"ranges": {"warm_up": [0, 0.2]}}, "training.schedule: one_cycle rises by itself"),
         ({"population": 1}, "finish.population"),
     ],
 )

@@ -163,8 +163,7 @@ def test_weights_go_only_when_nobody_can_ask_for_them(seed: int, failing: bool) 
             request = Request(i, INTERVAL, proposal.genome, "population", parent=proposal.parent)
             outcome = answer(request)
             population.tell(Evaluation(request, outcome))
-            if outcome.status == OK:
-                on_disk.add(proposal.genome.id)
+            on_disk.add(proposal.genome.id)  # a failed one may have got as far as its weights
             retired = set(population.retired())
             assert retired <= on_disk
             assert not retired & gone
@@ -177,11 +176,33 @@ def test_weights_go_only_when_nobody_can_ask_for_them(seed: int, failing: bool) 
     assert {e.request.genome.id for e in population.promote(SIZE)} <= on_disk
 
 
+def test_it_prunes_to_whatever_budget_its_space_promises() -> None:
+    space = replace(foundation().space, min_keep=0.4, min_width=0.1)
+    budget = Budget(params=int(1.2 * space.cost(space.least()).params))
+    tight = Foundation(replace(space, budget=budget), foundation().trunks)
+    population = Population(tight, 3, SIZE, 120, "params", RANGES)
+
+    def answer(request: Request) -> Outcome:
+        violation = budget.violation(space.cost(request.genome))
+        return Outcome(request.number, OK, metrics={**well(request).metrics, "violation": violation})
+
+    course(population, answer, 120)
+    assert population.promote(3)
+
+
+def test_where_nothing_new_is_left_no_member_is_there_twice() -> None:
+    space = replace(foundation().space, mutation=1.0)
+    population = Population(Foundation(space, foundation().trunks), 3, SIZE, 40, "params", ())
+    course(population, well, 40)
+    ids = [e.request.genome.id for e in population.promote(SIZE)]
+    assert len(set(ids)) == len(ids)
+
+
 def test_nothing_but_failures_is_survived() -> None:
     population = make()
     course(population, lambda r: Outcome(r.number, FAILED, "oom", "simulated"))
     assert population.promote(3) == []
-    assert population.retired() == []
+    assert len(population.retired()) == INTERVALS, "whatever they left on disk goes"
 
 
 PLAN = PlanSettings(

@@ -319,6 +319,11 @@ def test_a_training_cut_off_ends_as_the_undisturbed_one(tmp_path: Path, monkeypa
     checkpoint = tmp_path / "bar.checkpoint"
     with pytest.raises(CutOff):
         run("residual", "volume", 0.3, 1, checkpoint=checkpoint, after_epoch=cut)
+    elsewhere, _ = run("residual", "volume", 0.5, 1, checkpoint=checkpoint)
+    other, _ = run("residual", "volume", 0.5, 1)
+    assert np.array_equal(elsewhere.locations, other.locations), "of another budget: it is not gone on from"
+    with pytest.raises(CutOff):
+        run("residual", "volume", 0.3, 1, checkpoint=checkpoint, after_epoch=cut)
     resumed, _ = run("residual", "volume", 0.3, 1, checkpoint=checkpoint)
     assert np.array_equal(resumed.locations, undisturbed.locations)
     pairs = zip(resumed.network.parameters(), undisturbed.network.parameters(), strict=True)

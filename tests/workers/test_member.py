@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_bench import small_bench
 
+import workers.evaluate
 from spaces.genome import Genome
 from spaces.inherit import carrying, inherit
 from workers.batches import place
@@ -109,6 +111,28 @@ def test_controls_train_as_long_as_they_are_told(bench: Bench, stage: str, epoch
     assert bench.scratch_epochs - bench.training.epochs == 2
     request = Request(2, stage, member(bench, 0.4), "control:x", repeat=1, epochs=5)
     assert evaluate(request, bench).metrics["epochs"] == epochs
+
+
+def test_an_interval_cut_off_goes_on_from_its_checkpoint(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    genome = member(bench, 0.65)
+    interval(bench, genome)
+    undisturbed = weights(bench, genome)
+    real, left = workers.evaluate.measure_accuracy, [1]
+
+    def mortal(*arguments: Any) -> Any:
+        if left.pop():
+            left.append(0)
+            raise SystemExit
+        return real(*arguments)
+
+    monkeypatch.setattr(workers.evaluate, "measure_accuracy", mortal)
+    with pytest.raises(SystemExit):
+        interval(bench, genome)
+    assert member_path(bench.folder, genome.id).with_suffix(".checkpoint").exists()
+    monkeypatch.setattr(workers.evaluate, "measure_accuracy", real)
+    interval(bench, genome)
+    assert all(torch.equal(undisturbed[name], value) for name, value in weights(bench, genome).items())
+    assert not member_path(bench.folder, genome.id).with_suffix(".checkpoint").exists()
 
 
 def test_a_parent_that_is_gone_or_no_member_is_a_failed_row(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ class GatedObjective(Objective):
         self.register_buffer("_group", torch.repeat_interleave(torch.arange(len(sizes), device=first.device), sizes))
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"budget": self._budget, **asdict(self._bar)}
+
+    @property
     def locations(self) -> Tensor:
         """φ of every channel, float ``[channels]``: the groups one after the other."""
         return self.raw * self._bar.speed
@@ -79,7 +85,7 @@ class GatedObjective(Objective):
         drawn: list[Tensor] = []
 
         def draw(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            # From torch's own generator, like dropout: the training sets it for every epoch.
+            # From torch's own generator, like dropout: the training sets it for every step.
             uniform = torch.rand_like(self.raw).clamp(1e-6, 1 - 1e-6)
             drawn[:] = [_with_slot(sample(self.locations, uniform))]
 

@@ -68,7 +68,10 @@ def bar(
     Raises:
         OutOfReach: not even one channel per group fits.
         Diverged: the loss is not finite.
+        ValueError: ``training.ema`` is on: averaged weights do not belong to the last gates.
     """
+    if training.ema:
+        raise ValueError(f"ema: gates are not averaged with the weights, so it must be 0 here, got {training.ema}")
     quantity = make_quantity(layout, settings.measure)
     check_reachable(layout, quantity, budget)
     teacher = predict(network, data) if training.distillation else None

@@ -37,7 +37,8 @@ def finish_candidate(request: Request, settings: RunSettings, space: Space, tune
         reason, message = tune(finishing, method, scores)
         state = _recall(finishing, method, scores)
         if not state.done:
-            return Outcome(request.number, FAILED, reason, message)
+            spent = [_result(finishing, leg).seconds for member in state.over for leg in member]
+            return Outcome(request.number, FAILED, reason, message, seconds=sum(spent))
     legs = [leg for member in state.over for leg in member]
     results = {leg: _result(finishing, leg) for leg in legs}
     seconds = sum(result.seconds for result in results.values())

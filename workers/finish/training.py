@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from workers.finish.leg import Finishing, Leg, LegResult
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy
 from workers.tensors import CheckpointError, load_tensors
-from workers.train import train
+from workers.train import Diverged, train
 from workers.training.progress import take_over
 
 
@@ -53,6 +54,9 @@ def _train(leg: Leg, finishing: Finishing, bench: Bench) -> dict[str, float]:
     if leg.last:
         save_candidate(finishing.weights(leg), network, about)
         metrics["same_reloaded"] = _proof(finishing.weights(leg), network, bench)
+    unbounded = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if unbounded:
+        raise Diverged(f"not a finite number: {', '.join(unbounded)}")
     return metrics
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,11 @@ class Objective(nn.Module):
             yield seen
         finally:
             handle.remove()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this loss from others besides the settings: plain values, kept with checkpoints."""
+        return {}
 
     @property
     def undecayed(self) -> list[Tensor]:

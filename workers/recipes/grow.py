@@ -15,7 +15,7 @@ from spaces.groups import example_input
 from spaces.growth import grow, growths
 from spaces.layout import make_layout
 from spaces.randomness import seed_for
-from workers.batches import Tensors
+from workers.batches import Tensors, place
 from workers.measure.accuracy import measure_accuracy
 from workers.recipes.push_prune import BATCH_SIZE, scoring_sample
 from workers.train import TrainSettings, train
@@ -68,7 +68,7 @@ def grow_greedily(
     for step in range(steps):
         tried: dict[tuple[int, ...], tuple[nn.Module, float, int]] = {}
         for site in [(0,) * len(growth), *sites]:
-            candidate = grow(network, site, batch) if any(site) else copy.deepcopy(network)
+            candidate = place(grow(network, site, batch), data) if any(site) else copy.deepcopy(network)
             # The same seed for all: the order of images is no reason to grow.
             train(candidate, data, trial, seed_for(seed, "trial", step))
             tried[site] = candidate, measure_accuracy(candidate, validation).accuracy, _macs(candidate, data)

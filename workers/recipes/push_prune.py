@@ -19,7 +19,7 @@ from spaces.groups import example_input
 from spaces.layout import Layout, make_layout
 from spaces.quantity import Measure, make_quantity
 from spaces.randomness import numpy_generator, seed_for, torch_generator
-from spaces.shedding import shed
+from spaces.shedding import check_reachable, shed
 from spaces.surgery import compact
 from workers.batches import Tensors, place
 from workers.recalibrate import recalibrate
@@ -46,6 +46,8 @@ def push_and_prune(
         Diverged: a loss is not finite.
     """
     shape = tuple(data.images.shape[1:])
+    first = make_layout(network, example_input((shape[0], shape[1], shape[2]), data.labels.device))
+    check_reachable(first, make_quantity(first, measure), budget)
     whole = None
     for part, epochs in enumerate(deal(training.epochs, rounds + 1)):
         last = part == rounds
@@ -93,4 +95,4 @@ def scoring_sample(data: Tensors, seed: int) -> Tensors:
     """A mixed sample of the training images: the papers need one image a class, and gain little from more."""
     order = numpy_generator(seed, "scoring images").permutation(len(data))[:SCORING_IMAGES]
     index = torch.from_numpy(order).to(data.labels.device)
-    return replace(data, images=data.images[index], labels=data.labels[index])
+    return replace(data, images=data.at(index), labels=data.labels[index])

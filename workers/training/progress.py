@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ class Progress:
 
     Args:
         path: its file, safetensors with what it belongs to as JSON in the header; ``None`` to keep none.
-        seed, settings, images: what the training is; the checkpoint of another is not resumed.
+        seed, settings, images, objective: what the training is; the checkpoint of another is not resumed.
     """
 
-    def __init__(self, path: Path | None, settings: TrainSettings, seed: int, images: int) -> None:
+    def __init__(
+        self, path: Path | None, settings: TrainSettings, seed: int, images: int, objective: Mapping[str, Any]
+    ) -> None:
         self._path = path
-        self._identity = _identity(settings, seed, images)
+        self._identity = {**_identity(settings, seed, images), **objective}
         self._due = math.inf if path is None else time.monotonic() + CHECKPOINT_SECONDS
         self._saved = False
 
@@ -83,16 +86,19 @@ class Progress:
 def take_over(parent: Path, path: Path, settings: TrainSettings, seed: int, images: int) -> None:
     """Write to ``path`` the state that the training of ``parent`` stood in, as that of another training.
 
-    It goes on from the same step by its own ``settings``, whose epochs and batches must be the same.
+    It goes on from the same step by its own ``settings``.
 
     Raises:
-        CheckpointError: there is no such state, or it is damaged.
+        CheckpointError: there is no such state, it is damaged, or its epochs or batches are others.
     """
     tensors, metadata = load_tensors(parent)
     try:
         header = json.loads(metadata["training"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{parent}: not a training under way ({error!r})", "train from the start") from error
+        before = header["identity"]["settings"]
+        if (before["epochs"], before["batch_size"]) != (settings.epochs, settings.batch_size):
+            raise ValueError("its steps are others")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{parent}: no state to go on from ({error!r})", "train from the start") from error
     header["identity"] = _identity(settings, seed, images)
     save_tensors(path, tensors, {"training": json.dumps(header, sort_keys=True)})
 
