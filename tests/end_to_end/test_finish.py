@@ -65,7 +65,7 @@ def test_only_the_story_of_a_finish_is_kept(finished: tuple[Path, dict[str, Any]
     assert [leg["until"] for leg in story] == [2, 4, 6]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.thorough
 def test_a_member_killed_then_the_driver_killed_and_resumed(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

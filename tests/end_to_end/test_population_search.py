@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,16 @@ SETTINGS = {
 }
 
 
-def test_killed_and_resumed_it_is_the_undisturbed_run(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    answer = run_json(whole, "search", write_config(whole, cluster__workers=1, **SETTINGS))
-    rows = archive(whole / "runs" / "tiny").to_pylist()
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run that nobody disturbs, by one worker: its folder, and what it said."""
+    home = tmp_path_factory.mktemp("whole")
+    return home / "runs" / "tiny", run_json(home, "search", write_config(home, cluster__workers=1, **SETTINGS))
+
+
+def test_children_go_on_from_their_parents_and_the_best_to_the_end(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, answer = whole
+    rows = archive(folder).to_pylist()
     assert [row["status"] for row in rows] == ["ok"] * 16
     assert [row["stage"] for row in rows] == ["interval"] * 14 + ["train"] * 2
     inherited = [row for row in rows if row["stage"] == "interval" and row["parent"]]
@@ -31,16 +38,17 @@ def test_killed_and_resumed_it_is_the_undisturbed_run(tmp_path: Path) -> None:
     epochs = {row["candidate"]: row["epochs"] for row in rows if row["stage"] == "interval"}
     assert all(row["epochs"] == epochs[row["parent"]] + 1 for row in inherited)
     assert answer["chosen"] in {row["candidate"] for row in rows[14:]}
+    assert len(list((folder / "weights" / "members").iterdir())) <= 4, "weights that nobody will ask for are gone"
 
-    folder = cut / "runs" / "tiny"
-    process = start(cut, "search", write_config(cut, cluster__workers=2, **SETTINGS), "--quiet")
+
+@pytest.mark.thorough
+def test_killed_and_resumed_it_is_the_undisturbed_run(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "tiny"
+    process = start(tmp_path, "search", write_config(tmp_path, cluster__workers=2, **SETTINGS), "--quiet")
     wait_for_rows(process, folder, int(np.random.default_rng().integers(4, 15)))
     kill_driver(process)
-    run(cut, "resume", folder, "--quiet")
-    comparison = compare_archives(archive(whole / "runs" / "tiny"), archive(folder))
+    run(tmp_path, "resume", folder, "--quiet")
+    comparison = compare_archives(archive(whole[0]), archive(folder))
     assert comparison.equal, str(comparison)
-    members = [
-        {path.name for path in (home / "weights" / "members").iterdir()} for home in (whole / "runs/tiny", folder)
-    ]
+    members = [{path.name for path in (home / "weights" / "members").iterdir()} for home in (whole[0], folder)]
     assert members[0] == members[1]
-    assert len(members[0]) <= 4, "weights that nobody will ask for are gone"
