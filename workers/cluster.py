@@ -18,6 +18,9 @@ from workers.evaluation import FAILED, Outcome, Request
 Job = Callable[[Any], Any]
 Builder = Callable[..., Job]
 
+STARTS = 3
+"""Tries to start Ray on this machine."""
+
 KNOCK_SECONDS = 10.0
 """For a cluster's head to accept a connection."""
 
@@ -294,7 +297,7 @@ def _connect(settings: ClusterSettings) -> None:
     try:
         if settings.address is None:
             workers = settings.workers or max(1, (os.cpu_count() or 1) // settings.threads)
-            ray.init(address="local", num_cpus=workers * settings.threads, include_dashboard=False, **options)
+            _start_ray(num_cpus=workers * settings.threads, include_dashboard=False, **options)
         else:
             _knock(settings.address)
             ray.init(address=settings.address, **options)
@@ -306,6 +309,24 @@ def _connect(settings: ClusterSettings) -> None:
             f"cluster.address: no Ray cluster at {settings.address} ({reason}); check it with `ray status`, or leave "
             "it out for a cluster on this machine"
         ) from error
+
+
+def _start_ray(**options: Any) -> None:
+    """Start Ray here; once more where a busy machine takes longer than the half minute that Ray waits for itself.
+
+    Raises:
+        RuntimeError: Ray does not come up.
+    """
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(address="local", **options)
+            return
+        except (OSError, OverflowError, GetTimeoutError, RuntimeError, ValueError):
+            raise
+        except Exception as error:  # Ray raises nothing narrower here
+            ray.shutdown()  # type: ignore[no-untyped-call]
+            if not left:
+                raise RuntimeError(str(error)) from error
 
 
 def _knock(address: str) -> None:
