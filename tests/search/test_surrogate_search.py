@@ -61,6 +61,7 @@ def volume(evaluations: Sequence[Evaluation]) -> float:
     return hypervolume([Point(0.0, (1 - e.metrics["accuracy"], e.metrics["params"] / BASE)) for e in trained])
 
 
+@pytest.mark.thorough
 def test_it_finds_a_better_front_with_as_many_trainings() -> None:
     gains = []
     for seed in range(5):

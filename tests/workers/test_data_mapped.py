@@ -167,6 +167,7 @@ print(f"{total:.0f} MB of images, private memory grew by {private() - before:.0f
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     source = write(tmp_path / "set.parquet", 4000, 256)
