@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
+from pruning_bench import interval
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import kendalltau, ttest_1samp
+from scipy.stats import kendalltau
 from torch import nn
 
 from search.drive import run_settings
@@ -143,13 +143,6 @@ def trained(genome: Genome, way: str, bench: Bench, builder: Builder, epochs: in
     soft = bench.soft_labels(genome) if settings.distillation else None
     train(network, bench.data.train, settings, seed_for(0, "compensation", genome.id), soft)
     return measure_accuracy(network, bench.data.validation).accuracy
-
-
-def interval(differences: Sequence[float]) -> str:
-    """Mean and 95% interval, in points."""
-    values = 100 * np.asarray(differences)
-    low, high = ttest_1samp(values, 0).confidence_interval()
-    return f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def probe_table(found: dict[Fraction, list[Probed]]) -> Table:

@@ -284,17 +284,10 @@ class PopulationConfig(Section):
     @field_validator("vary")
     @classmethod
     def _within_bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        for name, ends in value.items():
-            if ends[0] > ends[1]:
-                raise ValueError(f"{name}: the least value, {ends[0]}, is greater than the greatest, {ends[1]}")
-            if name == PACE:
-                if not 0 < ends[0] <= ends[1] < 1:
-                    raise ValueError(f"{PACE}: a member keeps more than nothing and less than all, got {list(ends)}")
-            elif name not in CandidateTrainingConfig.model_fields or not _is_float(name):
-                known = ", ".join([*filter(_is_float, CandidateTrainingConfig.model_fields), PACE])
-                raise ValueError(f"there is no setting {name!r} to vary; choose among {known}")
-            else:
-                _check_ends(name, ends)
+        pace = value.get(PACE)
+        if pace is not None and not 0 < pace[0] <= pace[1] < 1:
+            raise ValueError(f"{PACE}: a member keeps more than nothing and less than all, got {list(pace)}")
+        _check_ranges({name: ends for name, ends in value.items() if name != PACE}, PACE)
         return value
 
     @property
@@ -303,17 +296,23 @@ class PopulationConfig(Section):
         return tuple(Range(name, low, high) for name, (low, high) in sorted(self.vary.items()))
 
 
-def _check_ends(name: str, ends: tuple[float, float]) -> None:
-    """Both must be values that a configuration could have; of schedules, by one that takes every setting."""
-    for end in ends:
-        try:
-            CandidateTrainingConfig.model_validate({name: end, "schedule": "cosine"})
-        except ValidationError as error:
-            raise ValueError(f"{name}: {end:g} is not possible ({error.errors()[0]['msg']})") from None
+def _check_ranges(ranges: dict[str, tuple[float, float]], *others: str) -> None:
+    """What is drawn must be a setting that a configuration could have, with a schedule that takes every setting.
 
-
-def _is_float(name: str) -> bool:
-    return CandidateTrainingConfig.model_fields[name].annotation is float
+    ``others`` can vary as well, and are checked elsewhere.
+    """
+    numbers = [name for name, field in CandidateTrainingConfig.model_fields.items() if field.annotation is float]
+    for name, (low, high) in ranges.items():
+        if name not in numbers:
+            known = ", ".join([*numbers, *others])
+            raise ValueError(f"{name!r} cannot vary; of the settings of training these can: {known}")
+        if low > high:
+            raise ValueError(f"{name}: the lowest value {low:g} is above the highest, {high:g}")
+        for end in (low, high):
+            try:
+                CandidateTrainingConfig.model_validate({name: end, "schedule": "cosine"})
+            except ValidationError as error:
+                raise ValueError(f"{name}: {end:g} is not possible ({error.errors()[0]['msg']})") from None
 
 
 class ProbeConfig(Section):
@@ -407,13 +406,7 @@ class FinishConfig(Section):
     @classmethod
     def _within_bounds(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
         """What is drawn must be a setting that a configuration could have."""
-        numbers = [*filter(_is_float, CandidateTrainingConfig.model_fields)]
-        for name, (low, high) in value.items():
-            if name not in numbers:
-                raise ValueError(f"{name!r} cannot vary; of the settings of training these can: {', '.join(numbers)}")
-            if low > high:
-                raise ValueError(f"{name}: the lowest value {low:g} is above the highest, {high:g}")
-            _check_ends(name, (low, high))
+        _check_ranges(value)
         return value
 
 

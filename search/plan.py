@@ -16,6 +16,7 @@ from search.strategies.population import Population
 from search.surrogate.guided import Guidance, Guided
 from search.surrogate.surrogate import Surrogate
 from spaces.budget import Budget
+from spaces.dealing import deal
 from spaces.foundation import Foundation
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
@@ -143,11 +144,11 @@ class SearchPlan:
             strategy = Guided(strategy, self.surrogate, self.seed, self.guidance.picks)
         self._strategy = strategy
         promising = self._promising[s.strategy] = Promising(s.trainings, s.cost)
-        for round_ in range(s.rounds):
-            for _ in range(_share(s.probes, s.rounds, round_)):
+        for probes, trainings in zip(deal(s.probes, s.rounds), deal(s.trainings, s.rounds), strict=True):
+            for _ in range(probes):
                 yield self._next(PROBE, strategy.ask(self._asked), s.strategy)
             yield from self._all_committed()
-            for probe, forecast in self._promote(promising, _share(s.trainings, s.rounds, round_)):
+            for probe, forecast in self._promote(promising, trainings):
                 yield self._next(TRAIN, probe.request.genome, s.strategy, forecast=forecast)
 
     def _live(self, founders: list[Genome]) -> Steps:
@@ -290,8 +291,3 @@ def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
         counts[TRAIN] += 4 * s.repeats
         counts[SCRATCH] += s.repeats
     return counts
-
-
-def _share(total: int, parts: int, index: int) -> int:
-    """Part ``index`` of ``total`` dealt out as evenly as whole numbers allow."""
-    return total * (index + 1) // parts - total * index // parts

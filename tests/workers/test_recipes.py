@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from spaces.dealing import deal
 from spaces.groups import example_input
 from spaces.layout import make_layout
 from spaces.networks import NetworkSpec, build_network
@@ -16,7 +17,7 @@ from spaces.quantity import MEASURES, Measure, make_quantity
 from spaces.shedding import OutOfReach
 from workers.batches import Tensors
 from workers.recipes import grow_greedily, push_and_prune
-from workers.recipes.push_prune import deal, utilities
+from workers.recipes.push_prune import utilities
 from workers.train import TrainSettings
 
 SHAPE, CLASSES = (1, 6, 6), 3

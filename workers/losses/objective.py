@@ -19,6 +19,7 @@ from workers.losses.distillation import distillation
 from workers.losses.large_margin import LargeMargin
 from workers.losses.push import Push
 from workers.losses.step import Step
+from workers.measure.accuracy import last_linear
 from workers.training.settings import TrainSettings
 
 
@@ -131,9 +132,3 @@ def make_objective(network: nn.Module, settings: TrainSettings, generator: torch
     if settings.channel_correlation:
         terms["channel_correlation"] = ChannelCorrelation(classifier.in_features, generator)
     return Objective(settings, mixture, terms).to(next(network.parameters()).device)
-
-
-def last_linear(network: nn.Module) -> nn.Linear | None:
-    """The classifier: the linear layer that was defined last."""
-    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-    return linear[-1] if linear else None

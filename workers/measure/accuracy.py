@@ -36,6 +36,12 @@ def predict(network: nn.Module, data: Tensors, batch_size: int = 256) -> Tensor:
         return torch.cat([network(images).float() for images, _ in data.batches(batch_size)])
 
 
+def last_linear(network: nn.Module) -> nn.Linear | None:
+    """The classifier: the linear layer that was defined last."""
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    return linear[-1] if linear else None
+
+
 class FeatureTap:
     """Collects what the classifier (the network's last linear layer) reads, while the network runs.
 
@@ -43,8 +49,7 @@ class FeatureTap:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-        self._layer = linear[-1] if linear else None
+        self._layer = last_linear(network)
         self._seen: list[Tensor] = []
         self._handle: torch.utils.hooks.RemovableHandle | None = None
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.batches import Tensors
-from workers.measure.accuracy import FeatureTap, predict
+from workers.measure.accuracy import FeatureTap, last_linear, predict
 
 
 @torch.no_grad()
@@ -22,12 +22,12 @@ def log_likelihood(network: nn.Module, data: Tensors, batch_size: int = 256) -> 
     Raises:
         ValueError: no linear layer ends the network.
     """
-    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    classifier = last_linear(network)
     with FeatureTap(network) as tap:
         predict(network, data, batch_size)
-    if tap.features is None:
+    if classifier is None or tap.features is None:
         raise ValueError("the likelihood is that of a linear classifier's features, and the network has none")
-    features, means = tap.features.double(), linear[-1].weight.double()
+    features, means = tap.features.double(), classifier.weight.double()
     nearest = torch.cdist(features, means, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
     return -0.5 * nearest.square() - 0.5 * features.shape[1] * math.log(2 * math.pi)
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from spaces.criteria import resolve, score_groups
+from spaces.dealing import deal
 from spaces.groups import example_input
 from spaces.layout import Layout, make_layout
 from spaces.quantity import Measure, make_quantity
@@ -65,11 +66,6 @@ def push_and_prune(
         network = place(compact(network, layout, shed(layout, quantity, present, values)), data)
         recalibrate(network, sample, BATCH_SIZE)
     return network
-
-
-def deal(epochs: int, parts: int) -> list[int]:
-    """``epochs`` in as many parts, as even as whole numbers allow."""
-    return [epochs * (i + 1) // parts - epochs * i // parts for i in range(parts)]
 
 
 def utilities(network: nn.Module, layout: Layout, scoring: Tensors, seed: int) -> np.ndarray:
