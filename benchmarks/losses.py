@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from search.config import SearchConfig
 from search.loading import load_config
 from search.preflight import load_data
+from spaces.memory_format import fastest_format
 from spaces.networks import NetworkSpec
 from spaces.randomness import seed_for, torch_generator
-from workers.batches import Tensors, fastest_format, place, to_tensors
+from workers.batches import Tensors, place, to_tensors
 from workers.data import DataRequest, Splits, load_splits
 from workers.measure.accuracy import measure_accuracy
 from workers.measure.likelihood import detection, log_likelihood, max_softmax

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -79,21 +78,6 @@ class TensorSplits:
 def place(network: nn.Module, images: Tensors) -> nn.Module:
     """``network`` on the device of ``images`` and in their memory format."""
     return network.to(device=images.labels.device, memory_format=images.memory_format)  # type: ignore[call-overload,no-any-return]
-
-
-@torch.no_grad()
-def fastest_format(network: nn.Module, shape: tuple[int, int, int]) -> torch.memory_format:
-    """Channels last, unless ``network`` cannot take it: a ``view`` that flattens an image wants contiguous channels.
-
-    Channels last is faster: on a CPU max pooling of small images takes a tenth of the time, on a GPU tensor cores want
-    it.
-    """
-    trial = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    try:
-        trial(torch.zeros(2, *shape).contiguous(memory_format=torch.channels_last))
-    except RuntimeError:
-        return torch.contiguous_format
-    return torch.channels_last
 
 
 def to_tensors(

@@ -14,9 +14,10 @@ from torch import nn
 from spaces.foundation import Foundation, Trunk
 from spaces.growth import Growth
 from spaces.layout import Layout
+from spaces.memory_format import fastest_format
 from spaces.networks import NetworkSpec
 from spaces.randomness import numpy_generator
-from workers.batches import TensorSplits, fastest_format, place, to_tensors
+from workers.batches import TensorSplits, place, to_tensors
 from workers.data import Images, Splits
 from workers.evaluate import Bench, evaluate
 from workers.evaluation import Outcome, Request

@@ -14,6 +14,7 @@ from spaces.criteria.moments import Sums, covariance
 from spaces.criteria.observe import SLOPES, Observation, observe
 from spaces.groups import Group, Member
 from spaces.layout import Layout
+from spaces.memory_format import fastest_format
 
 BASIC = frozenset({"activation_mean", "taylor"})
 """What a user's own criterion gets without asking."""
@@ -98,7 +99,8 @@ def collect_evidence(
     Args:
         network: the base network that ``layout`` was made from; returns logits ``[B, classes]``.
         layout: its groups.
-        images: float ``[N, C, H, W]``, normalised, of the network's dtype, on any device.
+        images: float ``[N, C, H, W]``, normalised, of the network's dtype, on any device; copied once if the network is
+            faster in another memory format.
         labels: int64 ``[N]``.
         batch_size: images per step.
         needs: names from :data:`KINDS`; if empty, no pass is made.
@@ -118,6 +120,8 @@ def collect_evidence(
             f"scoring needs as many labels as images and a batch of at least one, "
             f"got {len(images)} images, {len(labels)} labels, batch size {batch_size}"
         )
+    if images.is_contiguous():
+        images = images.contiguous(memory_format=fastest_format(network, images.shape[1:]))
     found: dict[str, ByName] = {"activation_mean": {}, "taylor": {}}
     shared = needs - {"class_masks"}
     if shared:

@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from criteria_networks import Chain, Mixed, data, generator_for, kill, layout_of, one_thread, permuted, prepared  # noqa: F401
+from criteria_networks import (  # noqa: F401
+    CLASSES,
+    SIDE,
+    Chain,
+    Mixed,
+    data,
+    generator_for,
+    kill,
+    layout_of,
+    one_thread,
+    permuted,
+    prepared,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -267,3 +279,35 @@ def test_real_networks_score_finite_everywhere(name: str, side: int) -> None:
         assert tables[group.name][[c.name for c in ALL].index("taylor")].max() > 0
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_scores_do_not_depend_on_the_memory_format_of_images() -> None:
+    network = prepared(Mixed)
+    images, labels = data()
+    last = images.contiguous(memory_format=torch.channels_last)
+    plain, other = (
+        score_groups(network, layout_of(network), MEASURED, x, labels, 4, generator_for) for x in (images, last)
+    )
+    for name, table in plain.items():
+        np.testing.assert_allclose(other[name], table, rtol=1e-8, atol=1e-12)
+
+
+class Flattening(nn.Module):
+    """Its ``view`` takes contiguous channels alone, ``flatten`` any."""
+
+    def __init__(self, views: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 5, 3, padding=1)
+        self.linear, self.views = nn.Linear(5 * SIDE * SIDE, CLASSES), views
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.first(x).relu()).relu()
+        logits: Tensor = self.linear(x.view(len(x), -1) if self.views else x.flatten(1))
+        return logits
+
+
+def test_a_network_that_wants_contiguous_channels_is_scored_as_any() -> None:
+    viewing, flattening = (prepared(lambda views=views: Flattening(views)) for views in (True, False))
+    own, expected = (scored(network, layout_of(network), MEASURED) for network in (viewing, flattening))
+    for name, table in expected.items():
+        np.testing.assert_allclose(own[name], table, rtol=1e-8, atol=1e-12)

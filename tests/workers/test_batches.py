@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.batches import fastest_format, place, to_tensors
+from spaces.memory_format import fastest_format
+from workers.batches import place, to_tensors
 from workers.data import Images
 
 
