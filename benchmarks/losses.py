@@ -33,11 +33,12 @@ from search.loading import load_config
 from search.preflight import load_data
 from spaces.memory_format import fastest_format
 from spaces.networks import NetworkSpec
-from spaces.randomness import seed_for, torch_generator
+from spaces.randomness import seed_for
 from workers.batches import Tensors, place, to_tensors
 from workers.data import DataRequest, Splits, load_splits
 from workers.measure.accuracy import measure_accuracy
 from workers.measure.likelihood import detection, log_likelihood, max_softmax
+from workers.measure.out_of_distribution import other_kinds
 from workers.prepare import base_network
 from workers.threads import torch_threads
 from workers.train import TrainSettings, train
@@ -100,23 +101,18 @@ def prepare(arguments: argparse.Namespace, seed: int) -> Setting:
     mean, std = splits.statistics()
     memory_format = fastest_format(base_network(spec, seed), spec.shape)
     train_split, test = (to_tensors(s, mean, std, memory_format=memory_format) for s in (splits.train, splits.test))
-    return Setting(spec, settings, train_split, test, other_kinds(test, arguments.others, seed), seed)
+    return Setting(spec, settings, train_split, test, all_kinds(test, arguments.others, seed), seed)
 
 
-def other_kinds(test: Tensors, files: Mapping[str, Path], seed: int) -> dict[str, Tensors]:
+def all_kinds(test: Tensors, files: Mapping[str, Path], seed: int) -> dict[str, Tensors]:
     """As many images as ``test`` has, or as there are, of each kind."""
-    count, channels, height, width = test.images.shape
-    noise = torch.randint(0, 256, test.images.shape, generator=torch_generator(seed, "noise"), dtype=torch.uint8)
-    generator = torch_generator(seed, "permuted")
-    orders = torch.stack([torch.randperm(height * width, generator=generator) for _ in range(count)])
-    permuted = test.images.flatten(2).gather(2, orders[:, None].expand(-1, channels, -1)).view_as(test.images)
-    kinds = {"uniform noise": noise, "permuted pixels": permuted}
+    count, channels, height, _ = test.images.shape
+    kinds = other_kinds(test, seed)
     for name, path in files.items():
         splits: Splits = load_splits(DataRequest(str(path), size=height, limit=2 * count, seed=seed))
-        kinds[name] = _channels(torch.from_numpy(splits.train.images[:count].copy()), channels)
-    return {
-        name: replace(test, images=images, labels=torch.zeros(len(images)).long()) for name, images in kinds.items()
-    }
+        images = _channels(torch.from_numpy(splits.train.images[:count].copy()), channels)
+        kinds[name] = replace(test, images=images, labels=torch.zeros(len(images)).long())
+    return kinds
 
 
 def _channels(images: Tensor, channels: int) -> Tensor:

@@ -26,6 +26,7 @@ from search.plan import SearchPlan
 from search.report import (
     Control,
     DataSet,
+    Detection,
     Environment,
     Finals,
     Hypervolume,
@@ -107,8 +108,9 @@ def _measure(
     config, settings = run.config, run.settings
     onnx = "onnx" in config.export.formats
     controls = [e for e in trainings if e.ok and is_control(e.request.origin)]
-    items = [Final(_save_base(run, foundation), onnx=onnx)]
-    items += [Final(weights_path(settings.folder, e.request), onnx=onnx) for e in front]
+    items = [Final(_save_base(run, foundation), onnx=onnx, mixture=config.base_training.loss == "l_gm")]
+    mixture = config.training.loss == "l_gm"
+    items += [Final(weights_path(settings.folder, e.request), onnx=onnx, mixture=mixture) for e in front]
     items += [Final(weights_path(settings.folder, e.request), full=False) for e in controls]
     splits = run.preflight.splits
     run.cluster.use(final_job, splits.validation, splits.test, settings, foundation)
@@ -233,6 +235,7 @@ def _measured(
         latency=_latency(timings[name]) if name in timings else None,
         sameness={c.name: Sameness(c.difference, c.agreement) for c in comparisons},
         widths=widths,
+        detection={kind: Detection(d.likelihood, d.softmax) for kind, d in result.detection.items()},
     )
 
 

@@ -15,9 +15,11 @@ from torch import nn
 from spaces.foundation import Foundation
 from spaces.genome import Genome
 from spaces.surgery import expand
+from workers.batches import to_tensors
 from workers.checkpoint import CandidateFile, Deployed, load_candidate
 from workers.data import Images
 from workers.export import ExportError, count_program, export_onnx, export_program, run_program
+from workers.measure.out_of_distribution import Detection, measure_detection
 from workers.measure.sameness import Sameness, prove_sameness
 
 SAMPLES = 64
@@ -29,11 +31,13 @@ class Final:
     """What to measure: the trained candidate in ``weights``, exported beside it.
 
     ``full`` asks for exports and the proof of sameness; without it only accuracies are measured (repeated trainings).
+    ``mixture`` says that it was trained with ``loss: l_gm``, whose likelihood then shows what it is worth.
     """
 
     weights: Path
     full: bool = True
     onnx: bool = True
+    mixture: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class FinalResult:
         bytes: of its float32 parameters and buffers.
         program, onnx: the exported files.
         widths: kept channels per group.
+        detection: by kind of image, how surely the likelihood tells it from the test images; empty without ``mixture``.
         problem: why there are no exports although they were asked for.
     """
 
@@ -57,6 +62,7 @@ class FinalResult:
     program: Path | None = None
     onnx: Path | None = None
     widths: dict[str, int] = field(default_factory=dict)
+    detection: dict[str, Detection] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -72,6 +78,23 @@ def measure_final(
         CheckpointError: the weights cannot be loaded.
     """
     network, about = load_candidate(item.weights, factories)
+    result = _measured(item, network, about, foundation, validation, test, factories)
+    if item.mixture:
+        mean, std = np.array(about.mean), np.array(about.std)
+        known = to_tensors(test, mean, std, memory_format=torch.contiguous_format)
+        result = replace(result, detection=measure_detection(network.eval(), known))
+    return result
+
+
+def _measured(
+    item: Final,
+    network: nn.Module,
+    about: CandidateFile,
+    foundation: Foundation,
+    validation: Images,
+    test: Images,
+    factories: tuple[str, ...],
+) -> FinalResult:
     deployed = Deployed(network, about.mean, about.std).eval()
     size = sum(4 * t.numel() for name, t in network.state_dict().items() if not name.endswith("num_batches_tracked"))
     if not item.full:

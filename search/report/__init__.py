@@ -3,6 +3,7 @@
 from search.report.measurements import (
     Control,
     DataSet,
+    Detection,
     Environment,
     Finals,
     Hypervolume,
@@ -20,6 +21,7 @@ from search.report.write import read_finals, write_report
 __all__ = [
     "Control",
     "DataSet",
+    "Detection",
     "Environment",
     "Finals",
     "Hypervolume",

@@ -78,6 +78,14 @@ class Sameness:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """AUROC of telling the test images from others, by the likelihood of ``loss: l_gm`` and by the largest softmax."""
+
+    likelihood: Metric
+    softmax: Metric
+
+
+@dataclass(frozen=True)
 class LayerWidth:
     """Channels of one group in the grown base network, and those that were kept."""
 
@@ -99,6 +107,7 @@ class Measured:
         bytes: size of the exported file.
         sameness: per comparison (masked, reloaded, onnx, …), how far the two forms agree.
         widths: kept and full width of every group.
+        detection: by kind of image, how surely others are told from the test images; of ``loss: l_gm`` alone.
         before_finish: validation accuracy of its training, where it was finished and these are the finished weights;
             NaN where they are those of the training.
     """
@@ -114,6 +123,7 @@ class Measured:
     latency: Latency | None = None
     sameness: Mapping[str, Sameness] = field(default_factory=dict)
     widths: tuple[LayerWidth, ...] = ()
+    detection: Mapping[str, Detection] = field(default_factory=dict)
     before_finish: Metric = math.nan
 
     @property

@@ -26,6 +26,7 @@ from search.report.sections.forecasting import forecasting
 from search.report.sections.front import front
 from search.report.sections.growth import growth
 from search.report.sections.network import network
+from search.report.sections.out_of_distribution import out_of_distribution
 from search.report.sections.probing import probing
 from search.report.sections.top import top
 from search.report.style import style_sheet
@@ -53,6 +54,7 @@ def build_page(table: pa.Table, finals: Finals, run: Path) -> str:
             alternatives(finals),
             growth(measure_progress(table, finals), finals),
             network(finals),
+            out_of_distribution(finals),
             probing(compare_probes(table)),
             forecasting(judge_forecasts(table), finals),
             failed(count_failures(table), table.num_rows),

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from report_fixtures import archive, evaluations, finals
 
-from search.report import Finals, LayerWidth, read_finals, write_report
+from search.report import Detection, Finals, LayerWidth, read_finals, write_report
 from search.report.markup import Markup, join, tag
 from search.report.palette import DARK, LIGHT
 from workers.evaluation import FAILED, Evaluation, Outcome
@@ -211,6 +211,19 @@ def test_missing_measurements_are_explained(tmp_path: Path) -> None:
     (tmp_path / "measurements.json").write_text("{")
     with pytest.raises(ValueError, match=r"measurements\.json: "):
         read_finals(tmp_path)
+
+
+def test_detection_of_other_images_is_shown_where_it_was_measured(tmp_path: Path) -> None:
+    table = archive(evaluations())
+    plain = finals(table)
+    found = {"uniform noise": Detection(0.987, 0.654)}
+    front = tuple(replace(m, detection=found if m.candidate == plain.chosen else {}) for m in plain.front)
+    for given, shown in ((plain, False), (replace(plain, front=front), True)):
+        write_report(table, given, tmp_path)
+        assert read_finals(tmp_path) == given
+        text = Page((tmp_path / "report.html").read_text()).text
+        assert ("Does it know what it has not learnt?" in text) == shown
+        assert ("uniform noise 98.7% 65.4%" in text) == shown
 
 
 def test_markup_escapes_text_and_keeps_markup() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_bench import make_images, small_bench
+from small_bench import TRAINING, make_images, small_bench
 
 import workers.finals
 from spaces.randomness import numpy_generator
@@ -40,6 +41,18 @@ def test_what_is_measured_is_the_exported_program(trained: tuple[Bench, Path]) -
     assert result.sameness is not None
     assert result.sameness.passes(1e-4)
     assert all(map(result.sameness.compared, ("masked", "reloaded", "onnx", "program")))
+
+
+def test_a_mixture_shows_what_its_likelihood_is_worth(tmp_path: Path, trained: tuple[Bench, Path]) -> None:
+    assert measured(trained, Final(trained[1], full=False))[0].detection == {}
+    bench = small_bench(tmp_path, replace(TRAINING, loss="l_gm"))
+    request = Request(0, TRAIN, bench.foundation.space.sample(numpy_generator(0, "final")), "test")
+    assert evaluate(request, bench).status == OK
+    item = Final(weights_path(bench.folder, request), full=False, mixture=True)
+    found, again = (measured((bench, item.weights), item)[0].detection for _ in range(2))
+    assert found == again
+    assert set(found) == {"uniform noise", "permuted pixels"}
+    assert all(0 <= score <= 1 for d in found.values() for score in (d.likelihood, d.softmax))
 
 
 def test_a_network_that_cannot_be_exported_is_measured_as_it_is(
