@@ -30,10 +30,13 @@ def keep_channels(table: np.ndarray, weights: Sequence[float], width: int) -> np
     Args:
         table: ranks, float ``[criteria, C]``, rows as :func:`ranks` gives them.
         weights: one per criterion.
-        width: how many stay, in ``1 … C``. Ties go to the lower channel index.
+        width: how many stay, in ``1 … C``. Ties go to the lower channel index; a blend that tells no channel from
+            another (all its criteria are left out of the group) gives way to the mean rank of all criteria.
     """
-    blended = np.asarray(weights) @ table
-    order = np.argsort(-np.round(blended, 12), kind="stable")
+    blended = np.round(np.asarray(weights) @ table, 12)
+    if len(blended) and np.ptp(blended) == 0:
+        blended = np.round(table.mean(axis=0), 12)
+    order = np.argsort(-blended, kind="stable")
     return np.sort(order[:width])
 
 

@@ -58,7 +58,7 @@ def rank_tables(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     A criterion that tells nothing of a group (see :func:`spaces.agreement.applicable`) is left out there: its ranks are
     0.5 everywhere, and have no part in what a blend chooses. Where none tells anything all stay: a faint order is
-    better than that of the channels. Where others do, a blend of such criteria alone keeps the first channels.
+    better than that of the channels.
     """
     return {name: _heard(table) for name, table in scores.items()}
 

@@ -39,8 +39,15 @@ def test_one_hot_weights_give_the_single_criterions_top(raw: list[list[int]], dr
     row = draw.draw(st.integers(0, len(scores) - 1))
     width = draw.draw(st.integers(1, scores.shape[1]))
     table = rank_tables({"g": scores})["g"]
-    top = sorted(range(scores.shape[1]), key=lambda i: (-scores[row, i], i))[:width]
+    told = table[row] if np.ptp(table[row]) else np.round(table.mean(axis=0), 12)
+    top = sorted(range(scores.shape[1]), key=lambda i: (-told[i], i))[:width]
     assert keep_channels(table, np.eye(len(scores))[row].tolist(), width).tolist() == sorted(top)
+
+
+def test_a_blend_of_criteria_that_are_left_out_gives_way_to_those_that_tell() -> None:
+    scores = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 3.0, 1.0, 2.0]])
+    table = rank_tables({"g": scores})["g"]
+    assert keep_channels(table, [1.0, 0.0], 2).tolist() == [1, 3]
 
 
 @given(SCORES, st.data())
