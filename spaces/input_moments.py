@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spaces.criteria.channels import blocks_of
 from spaces.criteria.moments import covariance
 from spaces.criteria.tap import evaluating, hooked
 from spaces.layout import Layout
+from spaces.padding import padded
 from spaces.readings import Reading, follow
 
 LARGEST = 2304
@@ -122,8 +122,7 @@ class _Stream:
             return x.reshape(*x.shape[:-1], -1, self._pixels).movedim(-1, -2), x.dim()
         if self._taps == 1 and self.module.kernel_size != (1, 1):
             return x.movedim(1, -1), 3
-        mode = "constant" if self.module.padding_mode == "zeros" else self.module.padding_mode
-        windows = F.pad(x, self.module._reversed_padding_repeated_twice, mode=mode)
+        windows = padded(self.module, x)
         for dim, size, step, gap in zip(
             (2, 3), self.module.kernel_size, self.module.stride, self.module.dilation, strict=True
         ):

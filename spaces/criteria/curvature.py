@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spaces.padding import padded
+
 _COLUMNS = 2**22
 """Unfolded values held at a time."""
 
@@ -94,9 +96,7 @@ def _columns(module: nn.Module, x: Tensor, gradient: Tensor) -> tuple[Tensor, Te
     assert isinstance(module, nn.Conv2d)
     pad = module.padding
     if isinstance(pad, str) or module.padding_mode != "zeros":
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        x = F.pad(x, module._reversed_padding_repeated_twice, mode=mode)
-        pad = (0, 0)
+        x, pad = padded(module, x), (0, 0)
     plain = module.weight[0, 0].numel() == 1 and set(module.stride) == {1} and set(pad) == {0}
     columns = x.flatten(2) if plain else F.unfold(x, module.kernel_size, module.dilation, pad, module.stride)  # type: ignore[arg-type]
     if module.groups > 1:
