@@ -48,7 +48,7 @@ from spaces.foundation import Foundation
 from spaces.genome import Genome
 from workers.checkpoint import CandidateFile, save_candidate
 from workers.evaluate import weights_path
-from workers.evaluation import OK, PASSING, PROBE, Evaluation, is_control
+from workers.evaluation import OK, PASSING, PROBE, PROBING, Evaluation, is_control
 from workers.export import load_program
 from workers.finals import Final, FinalResult
 from workers.jobs import final_job
@@ -288,8 +288,8 @@ def _ledger(
 ) -> Ledger:
     rows = table.select(["stage", "origin", "status", "reason", "seconds"]).to_pylist()
     own = [r for r in rows if not is_control(r["origin"])]
-    probes = [r["seconds"] for r in own if r["stage"] in PASSING]
-    trainings = [r["seconds"] for r in own if r["stage"] not in PASSING]
+    probes = [r["seconds"] for r in own if r["stage"] in PROBING]
+    trainings = [r["seconds"] for r in own if r["stage"] not in PROBING]
     spent = sum(probes) + sum(trainings)
     uniform = next((c for c in controls if c.name == "uniform"), None)
     gain = math.nan
@@ -301,7 +301,7 @@ def _ledger(
         training_seconds=sum(trainings),
         control_seconds=sum(r["seconds"] for r in rows if is_control(r["origin"])),
         probes=len(probes),
-        trainings=len(trainings),
+        trainings=sum(r["stage"] not in PASSING for r in own),
         failures=dict(Counter(r["reason"] for r in rows if r["status"] != OK)),
         gain_per_hour=gain,
         wall_seconds=time.time() - started,

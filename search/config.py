@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from search.halving import rung_epochs
 from search.ranges import PACE, Range
 
 
@@ -245,7 +246,15 @@ class SearchSettings(Section):
     probes: int = Field(
         240, ge=1, description="evaluations without training; with strategy population: intervals of training"
     )
-    trainings: int = Field(12, ge=1, description="candidates trained to the end")
+    trainings: int = Field(12, ge=1, description="candidates that are trained; with rungs, few of them to the end")
+    rungs: int = Field(
+        0,
+        ge=0,
+        le=6,
+        description="times that a training pauses and only the best of those that got there go on (asynchronous "
+        "successive halving), for wide searches; 0: every training goes to its end",
+    )
+    reduction: int = Field(3, ge=2, le=10, description="one training in so many goes on from a rung to the next")
     rounds: int = Field(
         3, ge=1, description="times that probing pauses and the most promising are trained; not of a population"
     )
@@ -524,6 +533,15 @@ class SearchConfig(Section):
             raise ValueError(
                 "probe.compensate: members of a population are not compensated; set it false, or "
                 "search.strategy=evolution"
+            )
+        try:
+            rung_epochs(self.training.epochs, self.search.rungs, self.search.reduction)
+        except ValueError as error:
+            raise ValueError(f"search.rungs: {error}; lower it, or raise training.epochs") from None
+        if self.search.rungs and self.search.strategy == "population":
+            raise ValueError(
+                "search.rungs: members of a population train by intervals, and who goes on is chosen at each; set 0, "
+                "or search.strategy=evolution"
             )
         if self.search.bisections and (self.space.blend == "paper" or self.search.strategy == "random"):
             raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from search.config import SearchConfig
 from search.folder import RunFolder, RunRecord
+from search.halving import rung_epochs
 from search.plan import PlanSettings
 from search.preflight import Preflight
 from search.view import View
@@ -90,6 +91,8 @@ def plan_settings(config: SearchConfig) -> PlanSettings:
         max_drop=config.export.max_accuracy_drop,
         bisections=s.bisections,
         ranges=config.population.ranges,
+        rungs=rung_epochs(config.training.epochs, s.rungs, s.reduction),
+        reduction=s.reduction,
         finishes=0 if config.finish.method == "none" else config.finish.candidates,
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from search.halving import rung_epochs, survivors
 from search.preflight import Preflight
-from workers.evaluation import FINISH, INTERVAL, PROBE, SCRATCH, TRAIN
+from workers.evaluation import FINISH, INTERVAL, PROBE, RUNG, SCRATCH, TRAIN
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,16 @@ def forecast(preflight: Preflight, counts: Mapping[str, int]) -> Forecast:
     base, candidates = preflight.survey.base, preflight.survey.candidates
     probe_images = min(preflight.probe_images, train) + len(preflight.splits.validation)
     epochs, base_epochs = config.training.epochs, config.base_training.epochs
+    s = config.search
+    levels = rung_epochs(epochs, s.rungs, s.reduction)
+    reaching = survivors(s.trainings, s.rungs, s.reduction)[:-1]
+    parts = zip(reaching, (0, *levels), levels, strict=False)
+    paused = sum(n * (level - before) for n, before, level in parts) / max(1, sum(reaching))
     each = {
         PROBE: candidates.forward * probe_images,
         INTERVAL: candidates.step * train * config.population.interval,
-        TRAIN: candidates.step * train * epochs,
+        RUNG: candidates.step * train * paused,
+        TRAIN: candidates.step * train * (epochs - max(levels, default=0)),
         SCRATCH: candidates.step * train * (epochs + base_epochs),
         FINISH: candidates.step * train * config.finish.epochs * config.finish.members,
     }

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from search.report import wording
 from search.view import Course, Progress
-from workers.evaluation import INTERVAL, PASSING, PROBE, Evaluation
+from workers.evaluation import INTERVAL, PASSING, PROBE, RUNG, Evaluation
 
 SECONDS_PER_LINE = 10.0
 """How often a log without a terminal gets a line."""
@@ -78,6 +78,7 @@ def summary_line(progress: Progress) -> str:
         f"{progress.under_way:,} under way",
         f"{done[PROBE]:,} probed",
         *([f"{done[INTERVAL]:,} intervals"] if INTERVAL in progress.course.counts else []),
+        *([f"{done[RUNG]:,} rungs"] if RUNG in progress.course.counts else []),
         f"{trained:,} trained",
         f"{progress.failures:,} failed",
         f"{progress.rate:.1f}/s",

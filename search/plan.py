@@ -9,7 +9,9 @@ import numpy as np
 
 from search.choice import Promising, choose, to_finish, trained
 from search.controls import sensitivity_control, sensitivity_ladder, uniform_control
+from search.halving import survivors
 from search.ranges import Range
+from search.rungs import Foretold, Rungs
 from search.step_search import step_search
 from search.strategies import POPULATION, Strategy, make_strategy
 from search.strategies.population import Population
@@ -21,14 +23,13 @@ from spaces.foundation import Foundation
 from spaces.genome import Genome
 from spaces.randomness import numpy_generator
 from spaces.space import Space
-from workers.evaluation import FINISH, INTERVAL, PASSING, PROBE, SCRATCH, TRAIN, Evaluation, Request, is_control
+from workers.evaluation import FINISH, INTERVAL, PASSING, PROBE, RUNG, SCRATCH, TRAIN, Evaluation, Request, is_control
 
 STEPS = "seed:steps"
 """The origin of a structural search's probes (:mod:`search.step_search`)."""
 
 WAIT = None
 Steps = Iterator[Request | None]
-Foretold = tuple[float, float, float] | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class PlanSettings:
     bisections: int = 0
     ranges: tuple[Range, ...] = ()
     finishes: int = 0
+    rungs: tuple[int, ...] = ()
+    reduction: int = 3
 
 
 class SearchPlan:
@@ -80,6 +83,7 @@ class SearchPlan:
         self._ladder: list[Evaluation] = []
         self._steps: list[Evaluation] = []
         self._promising: dict[str, Promising] = {}
+        self._rungs = Rungs(settings.rungs, settings.reduction, settings.cost)
         self._strategy: Strategy | None = None
         self._foundation = foundation
         self._population: Population | None = None
@@ -104,6 +108,8 @@ class SearchPlan:
         request = evaluation.request
         if request.stage == INTERVAL and self._population is not None:
             self._population.tell(evaluation)
+        elif request.stage == RUNG:
+            self._rungs.tell(evaluation)
         elif request.stage not in PASSING:
             self.trainings.append(evaluation)
         elif request.origin == "control:sensitivity":
@@ -118,6 +124,10 @@ class SearchPlan:
     def retired(self) -> list[str]:
         """Ids of members of a population whose weights nobody will ask for any more, once each."""
         return [] if self._population is None else self._population.retired()
+
+    def halted(self) -> list[str]:
+        """Ids of candidates whose trainings paused and did not go on."""
+        return self._rungs.stopped()
 
     def chosen(self) -> Evaluation | None:
         """The candidate to ship, as far as trainings have committed."""
@@ -146,10 +156,27 @@ class SearchPlan:
         promising = self._promising[s.strategy] = Promising(s.trainings, s.cost)
         for probes, trainings in zip(deal(s.probes, s.rounds), deal(s.trainings, s.rounds), strict=True):
             for _ in range(probes):
+                yield from self._train_on()
                 yield self._next(PROBE, strategy.ask(self._asked), s.strategy)
-            yield from self._all_committed()
-            for probe, forecast in self._promote(promising, trainings):
-                yield self._next(TRAIN, probe.request.genome, s.strategy, forecast=forecast)
+            yield from self._all_trained()
+            chosen = self._promote(promising, trainings)
+            self._rungs.enter((probe.request.genome, forecast) for probe, forecast in chosen)
+            yield from self._train_on()
+        self._rungs.close()
+        yield from self._all_trained()
+
+    def _train_on(self) -> Steps:
+        """Start every training that can begin or go on."""
+        while (step := self._rungs.next()) is not None:
+            origin = self.settings.strategy
+            yield self._next(step.stage, step.genome, origin, forecast=step.forecast, epochs=step.epochs)
+
+    def _all_trained(self) -> Steps:
+        """Wait for all that is under way, and for what goes on from there."""
+        yield from self._train_on()
+        while self._told < self._asked:
+            yield WAIT
+            yield from self._train_on()
 
     def _live(self, founders: list[Genome]) -> Steps:
         """Members train interval by interval; in the end the most promising go on from where they stand."""
@@ -278,12 +305,17 @@ class SearchPlan:
 
 
 def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
-    """Evaluations of the whole course by stage; exact where enough candidates succeed and none is asked for twice."""
+    """Evaluations of the whole course by stage.
+
+    Exact where enough candidates succeed, none is asked for twice, and no training pauses at rungs.
+    """
     s = settings
     groups = len(space.ungrown.groups)
     probes = s.probes + (groups * s.bisections if space.varies_ratios else 0)
     own = {INTERVAL: s.probes, PROBE: probes - s.probes} if s.strategy == POPULATION else {PROBE: probes}
-    counts = {**own, TRAIN: s.trainings, SCRATCH: 0}
+    reaching = survivors(s.trainings, len(s.rungs), s.reduction)
+    paused = {RUNG: sum(reaching[:-1])} if s.rungs else {}
+    counts = {**own, **paused, TRAIN: reaching[-1], SCRATCH: 0}
     if s.finishes:
         counts[FINISH] = min(s.finishes, s.trainings)
     if s.controls:

@@ -146,6 +146,8 @@ def _search(run: Drive, expected: Forecast) -> Finals:
     finally:
         archive.close()
         run.view.searched()
+    for name in plan.halted():
+        (run.folder.weights / f"{name}.checkpoint").unlink(missing_ok=True)
     return conclude(run, foundation, plan, tracker)
 
 

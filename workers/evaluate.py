@@ -20,7 +20,7 @@ from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
 from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
-from workers.evaluation import FAILED, FINISH, INTERVAL, OK, PROBE, SCRATCH, TRAIN, TUNE, Outcome, Request
+from workers.evaluation import FAILED, FINISH, INTERVAL, OK, PROBE, RUNG, SCRATCH, TRAIN, TUNE, Outcome, Request
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
@@ -121,6 +121,8 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
     }
     if request.stage in (TRAIN, SCRATCH):
         return {**_train(request, bench, candidate, seed, epochs), **known}, ()
+    if request.stage == RUNG:
+        return {**_rung(request, bench, network, seed), **known}, ()
     if request.stage == INTERVAL:
         return {**_interval(request, bench, candidate, seed, epochs), **known}, ()
     if request.stage == TUNE:
@@ -174,6 +176,21 @@ def _interval(request: Request, bench: Bench, candidate: Candidate, seed: int, e
     save_member(bench.folder, request.genome.id, network, about, candidate.kept, epochs)
     checkpoint.unlink(missing_ok=True)
     return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": epochs}
+
+
+def _rung(request: Request, bench: Bench, network: nn.Module, seed: int) -> dict[str, float]:
+    """The first epochs of a training, with its seed and its schedule, which goes on from the checkpoint they leave.
+
+    Where that is gone by then, it begins anew, to the same end.
+    """
+    settings = _own_settings(request, bench)
+    recalibrate(network, bench.data.calibration, bench.probe.batch_size)
+    checkpoint = weights_path(bench.folder, request).with_suffix(".checkpoint")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
+    train(network, bench.data.train, settings, seed, soft_labels, checkpoint, until=request.epochs)
+    measured = measure_accuracy(network, bench.data.validation)
+    return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": request.epochs or settings.epochs}
 
 
 def _tune(request: Request, bench: Bench, network: nn.Module, seed: int) -> dict[str, float]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from spaces.genome import Genome
 
 PROBE, TUNE, INTERVAL, TRAIN, SCRATCH = "probe", "tune", "interval", "train", "scratch"
-FINISH = "finish"
-PASSING = (PROBE, INTERVAL)
+RUNG, FINISH = "rung", "finish"
+PASSING = (PROBE, INTERVAL, RUNG)
 """Stages that candidates pass in numbers; the others are trainings to an end, each with its own run in MLflow."""
+PROBING = (PROBE, INTERVAL)
+"""Those of them that say whom to train; the seconds of the others are counted as training."""
 OK, FAILED = "ok", "failed"
 REASONS = ("oom", "nan", "hopeless", "timeout", "error", "worker_lost")
 
@@ -27,15 +29,16 @@ class Request:
     Attributes:
         number: position in the run's order, from 0.
         stage: ``probe`` (no training), ``tune`` (fine-tuned for a little), ``interval`` (a member of a population,
-            trained on for a little), ``train`` (to the end), ``scratch`` (the same architecture, trained from fresh
-            weights) or ``finish`` (trained on after the search, by Ray Tune).
+            trained on for a little), ``rung`` (the beginning of a ``train``, which may go on from there), ``train``
+            (to the end), ``scratch`` (the same architecture, trained from fresh weights) or ``finish`` (trained on
+            after the search, by Ray Tune).
         origin: who asked: a strategy's name, or ``control:NAME`` for a control.
         repeat: 0, or the index of a repeated training with another seed.
         forecast: of a training: the accuracy that the surrogate expects, and the ends of its 90% interval. A note, no
             part of what is asked for.
         parent: id of the member of the population whose weights it starts from; empty for those of the base network.
-        epochs: of a training: how many, where not as many as the run's settings say; a note likewise, for the plan
-            asks for it again.
+        epochs: of a training: how many, where not as many as the run's settings say; of a rung: where it pauses. A
+            note likewise, for the plan asks for it again.
     """
 
     number: int
@@ -50,7 +53,7 @@ class Request:
     @property
     def purpose(self) -> tuple[str, str, int]:
         """What the evaluation's randomness is derived from besides the run's seed: never its number or worker."""
-        return (self.stage, self.genome.id, self.repeat)
+        return (TRAIN if self.stage == RUNG else self.stage, self.genome.id, self.repeat)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def train(
     job = _Job(data, settings, seed, soft_labels)
     course = _start(network, job, objective)
     progress = Progress(checkpoint, settings, seed, len(data), course.objective.identity)
-    done = progress.resume(course)
+    end = job.steps if until is None else min(until * job.steps_per_epoch, job.steps)
+    done = progress.resume(course, end)
     with terminations() as asked_to_end:
 
         def after_step(steps: int) -> None:
@@ -97,7 +98,6 @@ def train(
                 raise Preempted(steps)
             progress.save_if_due(course, steps, epoch_ends=steps % job.steps_per_epoch == 0)
 
-        end = job.steps if until is None else min(until * job.steps_per_epoch, job.steps)
         while done < end:
             done = _train_epoch(course, job, done, after_step)
             if after_epoch is not None:

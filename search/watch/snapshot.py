@@ -24,12 +24,12 @@ from search.schema import SCHEMA
 from search.standing import CONCLUDING, ENDED, FINISHED, Standing, phase_of, read_standing
 from search.surrogate.record import FEWEST, ROLLING, rank_correlation
 from search.view import Course, seconds_left
-from workers.evaluation import FINISH, INTERVAL, OK, PASSING, PROBE, SCRATCH, TRAIN, TUNE, is_control
+from workers.evaluation import FINISH, INTERVAL, OK, PROBE, PROBING, RUNG, SCRATCH, TRAIN, TUNE, is_control
 
 RATE_SECONDS = 300.0
 """The rate is that of the last five minutes."""
 
-STAGES = (PROBE, INTERVAL, TUNE, TRAIN, SCRATCH, FINISH)
+STAGES = (PROBE, INTERVAL, TUNE, RUNG, TRAIN, SCRATCH, FINISH)
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def _workers(table: pa.Table) -> tuple[Worked, ...]:
 def _spent(table: pa.Table, record: RunRecord) -> Spent:
     spent = {"probes": 0.0, "trainings": 0.0, "controls": 0.0}
     for row in _rows(table, "stage", "origin", "seconds"):
-        purpose = "controls" if is_control(row["origin"]) else "probes" if row["stage"] in PASSING else "trainings"
+        purpose = "controls" if is_control(row["origin"]) else "probes" if row["stage"] in PROBING else "trainings"
         spent[purpose] += row["seconds"] or 0.0
     return Spent(record.base_seconds, **spent)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -15,7 +15,7 @@ from search.engine import run_engine
 from search.plan import PlanSettings, SearchPlan, course_counts
 from search.strategies import STRATEGIES
 from spaces.budget import Budget
-from workers.evaluation import FAILED, FINISH, OK, PROBE, SCRATCH, TRAIN, Evaluation, Outcome, Request
+from workers.evaluation import FAILED, FINISH, OK, PROBE, RUNG, SCRATCH, TRAIN, Evaluation, Outcome, Request
 from workers.simulation import SimulatedCluster, lognormal_durations
 
 SETTINGS = PlanSettings(
@@ -31,6 +31,12 @@ SETTINGS = PlanSettings(
     max_drop=None,
 )
 Answer = Callable[[Request], Outcome]
+
+
+class Log(list[Evaluation]):
+    """An archive in memory."""
+
+    append = list.extend  # type: ignore[assignment]
 
 
 def well(request: Request) -> Outcome:
@@ -90,6 +96,64 @@ def test_without_controls_there_is_only_the_search() -> None:
     without = replace(SETTINGS, controls=False)
     assert Counter(e.request.stage for e in evaluations) == {PROBE: 30, TRAIN: 7}
     assert course_counts(tiny_space(), without) == {PROBE: 30, TRAIN: 7, SCRATCH: 0}
+
+
+LEVELS = (1, 3)
+HALVED = {"probes": 60, "trainings": 27, "rungs": LEVELS, "controls": False}
+
+
+def at_rungs(request: Request) -> Outcome:
+    """What a training has reached by a rung is less than its end, and says something of it."""
+    outcome = well(request)
+    epochs = request.epochs or 9
+    return replace(outcome, metrics={**outcome.metrics, "accuracy": outcome.metrics["accuracy"] * (1 - 0.3 / epochs)})
+
+
+def rung_course(answer: Answer = at_rungs, **changes: object) -> list[Evaluation]:
+    def with_epochs(request: Request) -> Outcome:
+        outcome = answer(request)
+        return replace(outcome, metrics={**outcome.metrics, "epochs": request.epochs or 9} if outcome.metrics else {})
+
+    return course(make(**{**HALVED, **changes}), with_epochs)
+
+
+def test_of_trainings_that_pause_a_third_go_on_at_each_rung() -> None:
+    evaluations = rung_course()
+    reached = Counter((e.request.stage, e.request.epochs) for e in evaluations)
+    assert reached[RUNG, 1] == 27
+    assert 9 <= reached[RUNG, 3] <= 18  # who goes on is decided as results come: some did so among few
+    assert reached[RUNG, 3] // 3 <= reached[TRAIN, None] <= reached[RUNG, 3]
+    places = {(e.request.genome.id, e.request.epochs or 9): e.request.number for e in evaluations if e.metrics}
+    for e in evaluations:
+        if e.request.stage == TRAIN:
+            numbers = [places[e.request.genome.id, epochs] for epochs in (*LEVELS, 9)]
+            assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize("trainings", [3, 4])
+def test_one_at_least_is_trained_to_the_end(trainings: int) -> None:
+    evaluations = rung_course(trainings=trainings)
+    assert sum(e.request.stage == TRAIN for e in evaluations) >= 1
+
+
+def test_a_training_that_fails_at_its_rung_does_not_go_on() -> None:
+    evaluations = rung_course(failing(RUNG))
+    assert {e.request.stage for e in evaluations} == {PROBE, RUNG}
+
+
+def test_who_goes_on_depends_neither_on_workers_nor_on_their_speed() -> None:
+    def metrics(request: Request) -> Mapping[str, float]:
+        return {**at_rungs(request).metrics, "epochs": request.epochs or 9}
+
+    def run(workers: int, seed: int) -> list[tuple[Request, int | None]]:
+        log = Log()
+        cluster = SimulatedCluster(workers, metrics, lognormal_durations(1.0, 60.0, seed), 0.1, seed=1)
+        run_engine(make(**HALVED), cluster, log, 12)
+        return [(e.request, e.request.epochs) for e in log]
+
+    first = run(1, 0)
+    assert run(5, 1) == first
+    assert run(100, 2) == first
 
 
 def finishing(gain: float) -> Answer:
@@ -270,9 +334,6 @@ def test_an_infeasible_measurement_is_never_trained() -> None:
 
 
 def test_the_course_is_the_same_on_any_cluster() -> None:
-    class Log(list[Evaluation]):
-        append = list.extend  # type: ignore[assignment]
-
     def run(workers: int, seed: int) -> list[Request]:
         log = Log()
         durations = lognormal_durations(1.0, 60.0, seed)

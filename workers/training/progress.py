@@ -40,8 +40,10 @@ class Progress:
         self._due = math.inf if path is None else time.monotonic() + CHECKPOINT_SECONDS
         self._saved = False
 
-    def resume(self, course: Course) -> int:
-        """Steps done according to the checkpoint, whose state is loaded; 0 where there is none of this training."""
+    def resume(self, course: Course, end: int) -> int:
+        """Steps done according to the checkpoint, whose state is loaded; 0 where there is none of this training, or it
+        is beyond step ``end``.
+        """
         if self._path is None or not self._path.exists():
             return 0
         try:
@@ -50,7 +52,7 @@ class Progress:
             steps, ours = int(header["steps"]), header["identity"] == self._identity
         except (CheckpointError, KeyError, TypeError, ValueError):
             return 0  # a damaged checkpoint costs a fresh start, never the candidate
-        if not ours or not _fits(course, tensors):
+        if not ours or steps > end or not _fits(course, tensors):
             return 0
         for name, module in course.modules.items():
             module.load_state_dict(_part(tensors, f"{name}."))
