@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from search.loading import dump_config, parse_config
 from search.tracking import BackgroundTracker, Store, Tracker, TrackingError, find_store, open_client, redact
 from spaces.genome import Genome
 from workers.evaluation import FAILED, OK, PROBE, TRAIN, Evaluation, Outcome, Request
@@ -286,6 +288,7 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("http://me:pw@host:5000/x failed", "http://…@host:5000/x failed"),
         ("postgresql://u:p@ss@db/x and s3://key:secret@bucket", "postgresql://…@db/x and s3://…@bucket"),
+        ("postgresql+psycopg2://u:p/w@db:5432/x failed", "postgresql+psycopg2://…@db:5432/x failed"),
         ("https://host/x?token=abc&n=1", "https://host/x?token=…&n=1"),
         ("http://host/path@2", "http://host/path@2"),
         ("me@example.org", "me@example.org"),
@@ -293,3 +296,24 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_credentials_are_never_shown(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "kept"),
+    [
+        ("http://me:pw@host:5000/x", "http://host:5000/x"),
+        (
+            "postgresql+psycopg2://u:p/w@db:5432/x?sslmode=require&password=pw",
+            "postgresql+psycopg2://db:5432/x?sslmode=require",
+        ),
+        ("https://host/x?token=abc", "https://host/x"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://host/path@2?n=1", "http://host/path@2?n=1"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_a_configuration_is_kept_without_credentials(uri: str, kept: str) -> None:
+    settings = {"name": "trial", "data": {"source": "digits"}, "tracking": {"uri": uri}}
+    written = yaml.safe_load(dump_config(parse_config(settings)))
+    assert written["tracking"]["uri"] == kept
+    assert parse_config(settings).tracking.uri == uri, "the run itself still needs them"
