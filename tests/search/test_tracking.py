@@ -173,6 +173,81 @@ def test_a_projection_killed_anywhere_is_completed_without_doubles(store: Store,
     assert told(contents(store, run)) == told(contents(store, f"straight {call}"))
 
 
+class LostAnswer(Exception):
+    """Stands for a server that was killed, or held up for too long, after it had been asked."""
+
+
+@pytest.mark.parametrize("late", [0, 1, 4], ids=["done at once", "done a call later", "done long after"])
+@pytest.mark.parametrize("call", range(1, 5))
+def test_a_run_whose_answer_is_lost_is_not_made_twice(store: Store, call: int, late: int) -> None:
+    """MLflow's ``call``-th creation of a run is done, ``late`` more requests later, but nobody hears of it."""
+    run = f"lost {call} {late}"
+    client = open_client(store)
+    create, end = client.create_run, client.set_terminated
+    created = 0
+    owed: list[tuple[int, Any]] = []
+
+    def work_off(by_now: int) -> None:
+        for entry in [entry for entry in owed if entry[0] <= by_now]:
+            owed.remove(entry)
+            entry[1]()
+
+    def creating(*args: Any, **kwargs: Any) -> Any:
+        nonlocal created
+        created += 1
+        if created == call:
+            owed.append((created + late, lambda: create(*args, **kwargs)))
+            work_off(created)
+            raise LostAnswer
+        work_off(created)
+        return create(*args, **kwargs)
+
+    def ending(*args: Any, **kwargs: Any) -> Any:
+        if args[0] == tracker.parent:
+            work_off(1000)  # the last chance: what comes after the search's end nobody can know of
+        return end(*args, **kwargs)
+
+    client.create_run, client.set_terminated = creating, ending
+    tracker = make_tracker(store, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.tracking.open_client", lambda _: client)
+        with pytest.raises(TrackingError, match="LostAnswer"):
+            project_and_finish(tracker)
+        project_and_finish(tracker)
+    assert not owed
+    parent, *children = contents(store, run)
+    assert [c["tags"]["niwaki.evaluation"] for c in children] == ["2", "3", "5"]
+    assert {c["tags"]["mlflow.parentRunId"] for c in children} == {parent["id"]} == {tracker.parent}
+    assert [c["status"] for c in children] == ["FINISHED", "FAILED", "FINISHED"]
+    assert all(c["artifacts"] == ["genome.json"] for c in children)
+    assert [(s, v) for s, v, _ in parent["metrics"]["evaluations"]] == [(2, 3.0), (3, 4.0), (5, 6.0)]
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_point_whose_answer_is_lost_stays_one_point(store: Store, call: int) -> None:
+    run = f"point {call}"
+    client = open_client(store)
+    log, logged = client.log_batch, 0
+
+    def logging(*args: Any, **kwargs: Any) -> None:
+        nonlocal logged
+        logged += 1
+        log(*args, **kwargs)
+        if logged == call:
+            raise LostAnswer
+
+    client.log_batch = logging
+    tracker = make_tracker(store, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.tracking.open_client", lambda _: client)
+        with pytest.raises(TrackingError, match="LostAnswer"):
+            project_and_finish(tracker)
+        project_and_finish(tracker)
+    for found in contents(store, run):
+        for name, points in found["metrics"].items():
+            assert len({step for step, _, _ in points}) == len(points), name
+
+
 def test_in_the_background_the_same_is_logged(store: Store) -> None:
     warnings: list[str] = []
     background = BackgroundTracker(make_tracker(store, "background"), warnings.append)
