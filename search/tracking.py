@@ -107,6 +107,15 @@ class Tracker:
         self._unsure = True
         self._story = _Story()
 
+    def prepare(self) -> None:
+        """Import MLflow, which takes seconds; nobody is contacted.
+
+        Raises:
+            TrackingError: it cannot be imported.
+        """
+        with readable_errors(self.store):
+            import_mlflow()
+
     def project(self, evaluations: Iterable[Evaluation]) -> int:
         """Bring MLflow up to date with committed evaluations, given in order of their numbers from 0.
 
@@ -293,17 +302,22 @@ class Tracker:
 
 def open_client(store: Store) -> Any:
     """An MLflow client; the first call imports MLflow and, for SQLite, creates the database's tables."""
-    # Read when MLflow is imported: its usage statistics would go out from machines whose owners never agreed.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # or its loggers report every table they create
     if store.uri.startswith("sqlite:///"):
         Path(store.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with quiet_mlflow():
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=store.uri)
+        client = import_mlflow()(tracking_uri=store.uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def import_mlflow() -> Any:
+    """MLflow's client class."""
+    # Read when MLflow is imported: its usage statistics would go out from machines whose owners never agreed.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # or its loggers report every table they create
+    from mlflow import MlflowClient
+
+    return MlflowClient
 
 
 def _all_runs(client: Any, experiment: str, run: str) -> Iterator[Any]:

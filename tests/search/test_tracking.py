@@ -343,6 +343,28 @@ def test_an_outage_is_made_up_for_in_order() -> None:
     assert warnings == ["down. The search goes on; `niwaki sync` brings MLflow up to date later."]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_takes_long_is_prepared_before_anything_is_logged(fails: bool) -> None:
+    story: list[str] = []
+
+    def prepare() -> None:
+        story.append("prepared")
+        if fails:
+            raise TrackingError("not now")
+
+    class Noting:
+        def project(self, evaluations: Iterable[Evaluation]) -> int:
+            story.extend(str(evaluation.request.number) for evaluation in evaluations)
+            return 1
+
+    warnings: list[str] = []
+    background = BackgroundTracker(Noting(), warnings.append, prepare=prepare)
+    background.add(EVALUATIONS[0])
+    assert background.close(60) == 0
+    assert story == ["prepared", "0"]
+    assert warnings == []
+
+
 def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
