@@ -32,6 +32,7 @@ from workers.measure.sameness import Comparison, Sameness
 
 PROBES = TRAININGS = 200
 PACE = 0.1
+WINDOW = 16
 PATIENCE = 900.0
 ACCOUNT = "planteduser:plantedpassword"
 
@@ -115,9 +116,18 @@ def tracked(server: TrackingServer, tmp_path_factory: pytest.TempPathFactory) ->
     """A search of 200 trainings through everything that may happen to a server, and to the driver once."""
     folder = tmp_path_factory.mktemp("tracked")
     config, run, log = write_config(folder, account(server)), folder / "runs" / "tracked", folder / "driver.log"
+    gate = folder / "gate"
+
+    def open_gate(count: int) -> None:
+        """Let evaluations end until this many trainings are committed: servers take longer to start than searches."""
+        gate.with_name("new-gate").write_text(str(count))
+        gate.with_name("new-gate").replace(gate)
+
+    open_gate(0)
     driver = start(config)
 
     def trained(count: int) -> None:
+        open_gate(PROBES + count + 2 * WINDOW)
         wait_until(lambda: rows(run) >= PROBES + count, driver, log)
 
     def logged(count: int) -> None:
@@ -140,6 +150,7 @@ def tracked(server: TrackingServer, tmp_path_factory: pytest.TempPathFactory) ->
     server.kill()
     trained(170)
     server.start()
+    open_gate(10 * TRAININGS)
     assert driver.wait(PATIENCE) == 0, log.read_text()
     return {"folder": folder, "run": run, "log": log, "before": before, "runs": runs_of(server, folder.name)}
 

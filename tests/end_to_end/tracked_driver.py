@@ -2,7 +2,7 @@
 
     python tracked_driver.py CONFIG SECONDS
 
-``SECONDS`` by the clock go by for each evaluation. Started again on the same configuration it goes on where it was.
+``SECONDS`` by the clock go by for each evaluation, and no more of them end than the file ``gate`` beside CONFIG says. Started again on the same configuration it goes on where it was.
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ class Paced(SimulatedCluster):
     """A simulated cluster whose evaluations take time by the clock."""
 
     seconds = 0.0
+    ended = 0
+    gate = Path()
 
     def wait(self) -> list[Outcome]:
+        while self.ended >= int(self.gate.read_text()):
+            time.sleep(0.1)
         outcomes = super().wait()
         time.sleep(self.seconds * len(outcomes))
+        self.ended += len(outcomes)
         return outcomes
 
 
@@ -45,11 +50,12 @@ def main(config_file: Path, seconds: float) -> None:
     record = folder.start(config, space.hash, WINDOW)
     plan = SearchPlan(space, plan_settings(config), base_accuracy=1.0, seed=config.seed)
     cluster = Paced(8, lambda request: evaluate(space, request.genome), lognormal_durations(0.5, 60.0, config.seed))
-    cluster.seconds = seconds
+    cluster.seconds, cluster.gate = seconds, config_file.with_name("gate")
     with folder.locked():
         archive = Archive(folder.archive)
         tracker = background_tracker(config, record, view)
         past = list(archive.evaluations())
+        cluster.ended = len(past)
         for evaluation in past:
             tracker.add(evaluation)
 
