@@ -2,7 +2,8 @@
 
     python tracked_driver.py CONFIG SECONDS
 
-``SECONDS`` by the clock go by for each evaluation, and no more of them end than the file ``gate`` beside CONFIG says. Started again on the same configuration it goes on where it was.
+``SECONDS`` by the clock go by for each evaluation, and no more of them end than the file ``gate`` beside CONFIG says.
+Started again on the same configuration it goes on where it was.
 """
 
 from __future__ import annotations
