@@ -1,11 +1,16 @@
 """What the driver adds to each evaluation: real Ray workers, engine, plan, evolution and archive, nothing to evaluate.
 
-    python benchmarks/driver_overhead.py [--evaluations 10000] [--workers 2] [--out FOLDER] [--profile] [--quick]
+    python benchmarks/driver_overhead.py [--evaluations 10000] [--workers 2] [--work 0] [--out FOLDER]
+                                         [--profile] [--quick]
 
 A worker answers at once with an accuracy computed from the genome, so all of the time is overhead: Ray's calls,
 selection, breeding, the archive's fsyncs and, at the end of every tenth of the run, promotion. One evaluation in a
 hundred is a training (as empty as the others). Published: milliseconds per evaluation of the whole run, of its first
 and of its last tenth, and the driver's resident memory after a tenth, a half and all of it.
+
+``--work 0.1`` makes each evaluation sleep so many seconds, and publishes the workers' utilisation: the share of their
+time, from the first evaluation to the last submission, that they spent in evaluations. Ray is told of as many cores as
+there are workers, so that 32 of them can sleep on two.
 
 ``--profile`` prints the driver's costliest functions, and slows it down. ``--quick`` makes 1,000 evaluations. ``--out``
 keeps the archive there; without it, it lies in a temporary folder of the current directory (where that is memory, an
@@ -39,20 +44,21 @@ POPULATION = 40
 ROUNDS = 10
 
 
-def no_op() -> Callable[[Request], Outcome]:
-    """A job that measures nothing: error falls with kept widths, each group by its own importance."""
+def no_op(work: float) -> Callable[[Request], Outcome]:
+    """A job that measures nothing and sleeps ``work`` seconds: error falls with kept widths, by groups' importance."""
 
     def run(request: Request) -> Outcome:
+        time.sleep(work)
         keep = np.array(request.genome.keep) * request.genome.width
         importance = 0.8 ** np.arange(len(keep))
         error = float((importance * (1 - keep) ** 2).sum() / importance.sum())
         metrics = {"accuracy": 1 - error, "params": int(1e6 * keep.mean()), "violation": 0.0, "epochs": 0}
-        return Outcome(request.number, OK, metrics=metrics, embedding=(error,) * 8)
+        return Outcome(request.number, OK, metrics=metrics, embedding=(error,) * 8, seconds=work)
 
     return run
 
 
-def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
+def drive(folder: Path, workers: int, evaluations: int, work: float) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
     """Seconds since the start at every commit, by the clock and of the driver's CPU; its resident MB after some."""
     trainings = evaluations // 100
     settings = PlanSettings(
@@ -82,7 +88,7 @@ def drive(folder: Path, workers: int, evaluations: int) -> tuple[np.ndarray, np.
             memory[len(moments)] = driver.memory_info().rss / 1e6
 
     try:
-        cluster.use(no_op)
+        cluster.use(no_op, work)
         while cluster.idle() < workers:
             cluster.wait()
         archive = Archive(folder)
@@ -99,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluations", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--work", type=float, default=0.0, help="seconds that an evaluation sleeps")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--quick", action="store_true")
@@ -108,9 +115,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.out or Path.cwd(), prefix="driver-overhead-") as folder:
         if options.profile:
             profile.enable()
-        moments, cpu, memory = drive(options.out or Path(folder), options.workers, count)
+        moments, cpu, memory = drive(options.out or Path(folder), options.workers, count, options.work)
         profile.disable()
     print_tables(moments, cpu, memory, options.workers)
+    if options.work:
+        # Without the drain at the end, when the last evaluations leave some workers nothing to do.
+        steady = count - options.workers
+        busy = steady * options.work / (options.workers * moments[steady - 1])
+        print(f"{options.workers} workers, {options.work:g} s of work each: utilisation {busy:.3f}")
     if options.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 

@@ -456,7 +456,11 @@ class TrackingConfig(Section):
     """MLflow."""
 
     enabled: bool = Field(True, description="log to MLflow; MLFLOW_TRACKING_URI overrides uri")
-    uri: str | None = Field(None, description="tracking server; default: SQLite beside the runs")
+    uri: str | None = Field(
+        None,
+        description="tracking server; default: SQLite beside the runs; credentials in it are not kept with the run, so "
+        "give them as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    )
     experiment: str = Field("niwaki", min_length=1, description="MLflow experiment")
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from search.config import SearchConfig
+from search.tracking_store import without_credentials
 
 
 class ConfigError(ValueError):
@@ -86,8 +87,11 @@ def parse_config(content: dict[str, Any], where: str = "configuration") -> Searc
 
 
 def dump_config(config: SearchConfig) -> str:
-    """The complete configuration as YAML, enough to run again."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The complete configuration as YAML, enough to run again where the environment holds MLflow's credentials."""
+    content = config.model_dump(mode="json")
+    if config.tracking.uri is not None:
+        content["tracking"]["uri"] = without_credentials(config.tracking.uri)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -117,11 +117,11 @@ def load_result(path: Path) -> Result:
 
 
 def _search(run: Drive, expected: Forecast) -> Finals:
+    tracker = background_tracker(run.config, run.record, run.view)
     foundation, base_accuracy = _prepare(run)
     settings, seed = plan_settings(run.config), run.config.seed
     plan = SearchPlan(foundation.space, settings, base_accuracy, seed, _guidance(run), foundation)
     archive = Archive(run.folder.archive)
-    tracker = background_tracker(run.config, run.record, run.view)
 
     def committed(evaluation: Evaluation, under_way: int) -> None:
         tracker.add(evaluation)

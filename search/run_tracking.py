@@ -50,7 +50,11 @@ class NoTracker:
 
 
 def background_tracker(config: SearchConfig, record: RunRecord, view: View) -> BackgroundTracker | NoTracker:
-    """What a running search hands its commits to."""
+    """What a running search hands its commits to.
+
+    Ask for it before the base network is trained: MLflow is imported meanwhile, which would hold up the search's start.
+    """
     if not config.tracking.enabled:
         return NoTracker()
-    return BackgroundTracker(make_tracker(config, record), view.warn)
+    tracker = make_tracker(config, record)
+    return BackgroundTracker(tracker, view.warn, prepare=tracker.prepare)

@@ -103,7 +103,18 @@ class Tracker:
         self._parent = ""
         self._children: dict[int, tuple[str, bool]] = {}
         self._points: set[int] = set()
+        self._moments: dict[tuple[str, int], int] = {}
+        self._unsure = True
         self._story = _Story()
+
+    def prepare(self) -> None:
+        """Import MLflow, which takes seconds; nobody is contacted.
+
+        Raises:
+            TrackingError: it cannot be imported.
+        """
+        with readable_errors(self.store):
+            import_mlflow()
 
     def project(self, evaluations: Iterable[Evaluation]) -> int:
         """Bring MLflow up to date with committed evaluations, given in order of their numbers from 0.
@@ -145,6 +156,7 @@ class Tracker:
             status = "FAILED" if failed else "FINISHED"
             if run.info.status != status:
                 self._client.set_terminated(self._parent, status)
+            self._survey()
 
     @property
     def parent(self) -> str:
@@ -158,12 +170,17 @@ class Tracker:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        with readable_errors(self.store), brisk():
-            yield
+        try:
+            with readable_errors(self.store), brisk():
+                yield
+        except TrackingError:
+            # What was asked may have been done all the same, and only the answer was lost.
+            self._unsure = True
+            raise
 
     def _open(self) -> None:
         """Find or create the experiment and the parent run, and learn which nested runs there are already."""
-        if self._parent:
+        if not self._unsure:
             return
         client = self._client = open_client(self.store)
         experiment = client.get_experiment_by_name(self._experiment)
@@ -172,19 +189,41 @@ class Tracker:
         else:
             identity = client.create_experiment(self._experiment, artifact_location=self.store.artifacts)
         self._identity = identity
-        parent = ""
-        self._children.clear()
-        for run in _all_runs(client, identity, self._run):
-            tags = run.data.tags
-            if NUMBER in tags:
-                self._children.setdefault(int(tags[NUMBER]), (run.info.run_id, run.info.status in _UNFINISHED))
-            else:
-                parent = parent or run.info.run_id
+        parent = self._survey()
         if not parent:
             parent = client.create_run(identity, tags={RUN: self._run}, run_name=self._name).info.run_id
         self._describe(parent)
         self._points = {point.step for point in client.get_metric_history(parent, "evaluations")}
         self._parent = parent
+        self._unsure = False
+
+    def _survey(self) -> str:
+        """Learn which runs there are, and delete doubles; the parent's id, empty where there is none.
+
+        A server that is killed or held up may create a run whose id we never hear of, even long after we gave up
+        waiting for it and asked again. Of such doubles the one stays that says most: a parent that has children, a
+        nested run that is whole, else the first.
+        """
+        parents: list[str] = []
+        found: dict[int, list[tuple[str, bool]]] = {}
+        named: set[str] = set()
+        for run in _all_runs(self._client, self._identity, self._run):
+            tags = run.data.tags
+            if NUMBER in tags:
+                entry = (run.info.run_id, run.info.status in _UNFINISHED)
+                found.setdefault(int(tags[NUMBER]), []).append(entry)
+                named.add(tags.get(PARENT, ""))
+            else:
+                parents.append(run.info.run_id)
+        parents.sort(key=lambda run: run not in named)
+        doubles = parents[1:]
+        self._children.clear()
+        for number, runs in found.items():
+            kept = self._children[number] = min(runs, key=lambda entry: entry[1])
+            doubles += [run for run, _ in runs if run != kept[0]]
+        for run in doubles:
+            self._client.delete_run(run)
+        return parents[0] if parents else ""
 
     def _describe(self, parent: str) -> None:
         from mlflow.entities import Param
@@ -207,31 +246,39 @@ class Tracker:
         run, unfinished = self._children.get(request.number, ("", True))
         if not unfinished:
             return 0
+        params = {"candidate": request.genome.id, "origin": request.origin, "repeat": str(request.repeat)}
+        metrics = _finite({**outcome.metrics, "seconds": outcome.seconds, "attempts": outcome.attempts})
         if not run:
-            tags = {
-                RUN: self._run,
-                PARENT: self._parent,
-                CANDIDATE: request.genome.id,
-                NUMBER: str(request.number),
-                "niwaki.stage": request.stage,
-                "niwaki.origin": request.origin,
-            }
-            if not evaluation.ok:
-                tags |= {"niwaki.reason": outcome.reason, "niwaki.message": redact(outcome.message)[:1000]}
-            name = f"{request.genome.id} · {request.stage} {request.number}"
-            run = self._client.create_run(self._identity, tags=tags, run_name=name).info.run_id
-            self._children[request.number] = (run, True)
-        known = self._client.get_run(run).data
-        params = {"candidate": request.genome.id, "origin": request.origin, "repeat": request.repeat}
-        new = [Param(k, str(v)) for k, v in params.items() if k not in known.params]
-        if new:
-            self._client.log_batch(run, params=new)
-        metrics = {**outcome.metrics, "seconds": outcome.seconds, "attempts": outcome.attempts}
-        self._log_metrics(run, {k: v for k, v in _finite(metrics).items() if k not in known.metrics}, 0)
+            run = self._create(evaluation)
+        else:
+            known = self._client.get_run(run).data
+            params = {k: v for k, v in params.items() if k not in known.params}
+            metrics = {k: v for k, v in metrics.items() if k not in known.metrics}
+        if params or metrics:
+            entries = [Param(k, v) for k, v in params.items()]
+            self._client.log_batch(run, metrics=self._points_at(run, metrics, 0), params=entries)
         self._client.log_text(run, request.genome.text, "genome.json")
         self._client.set_terminated(run, "FINISHED" if evaluation.ok else "FAILED")
         self._children[request.number] = (run, False)
         return 1
+
+    def _create(self, evaluation: Evaluation) -> str:
+        """The nested run of a training, with nothing in it yet."""
+        request, outcome = evaluation.request, evaluation.outcome
+        tags = {
+            RUN: self._run,
+            PARENT: self._parent,
+            CANDIDATE: request.genome.id,
+            NUMBER: str(request.number),
+            "niwaki.stage": request.stage,
+            "niwaki.origin": request.origin,
+        }
+        if not evaluation.ok:
+            tags |= {"niwaki.reason": outcome.reason, "niwaki.message": redact(outcome.message)[:1000]}
+        name = f"{request.genome.id} · {request.stage} {request.number}"
+        run: str = self._client.create_run(self._identity, tags=tags, run_name=name).info.run_id
+        self._children[request.number] = (run, True)
+        return run
 
     def _log_point(self, evaluation: Evaluation) -> None:
         """One point of the parent's curves per training, at its number: the same however the projection was cut."""
@@ -242,26 +289,35 @@ class Tracker:
             self._points.add(story.last)
 
     def _log_metrics(self, run: str, metrics: Mapping[str, float], step: int) -> None:
+        if metrics:
+            self._client.log_batch(run, metrics=self._points_at(run, metrics, step))
+
+    def _points_at(self, run: str, metrics: Mapping[str, float], step: int) -> list[Any]:
+        """Points of curves; asked for again they bear the same time, so that MLflow takes them for the same points."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        if metrics:
-            self._client.log_batch(run, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+        moment = self._moments.setdefault((run, step), int(time.time() * 1000))
+        return [Metric(k, float(v), moment, step) for k, v in metrics.items()]
 
 
 def open_client(store: Store) -> Any:
     """An MLflow client; the first call imports MLflow and, for SQLite, creates the database's tables."""
-    # Read when MLflow is imported: its usage statistics would go out from machines whose owners never agreed.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # or its loggers report every table they create
     if store.uri.startswith("sqlite:///"):
         Path(store.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with quiet_mlflow():
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=store.uri)
+        client = import_mlflow()(tracking_uri=store.uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def import_mlflow() -> Any:
+    """MLflow's client class."""
+    # Read when MLflow is imported: its usage statistics would go out from machines whose owners never agreed.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # or its loggers report every table they create
+    from mlflow import MlflowClient
+
+    return MlflowClient
 
 
 def _all_runs(client: Any, experiment: str, run: str) -> Iterator[Any]:

@@ -18,6 +18,8 @@ _BRISK = {
 }
 _SECRET = re.compile(r"((?:password|passwd|token|secret|api_?key|access_?key)=)[^&\s]+", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+# SQLAlchemy takes a slash in a password for a part of it.
+_DATABASE = re.compile(r"((?:postgresql|mysql|mssql|oracle)(?:\+\w+)?://)\S*@")
 
 
 class TrackingError(RuntimeError):
@@ -61,7 +63,21 @@ def find_store(out: Path, uri: str | None = None) -> Store:
 
 def redact(text: str) -> str:
     """``text`` without the credentials of URIs (``user:password@`` and ``token=…``) that stand in it."""
-    return _SECRET.sub(r"\1…", _USERINFO.sub("…@", text))
+    return _SECRET.sub(r"\1…", _USERINFO.sub("…@", _DATABASE.sub(r"\1…@", text)))
+
+
+def without_credentials(uri: str) -> str:
+    """``uri`` as it may lie in a file; the same where it holds no credentials.
+
+    What is left out comes from the environment when it is used: ``MLFLOW_TRACKING_USERNAME`` and ``…_PASSWORD`` for a
+    server, ``PGUSER`` and ``PGPASSWORD`` for PostgreSQL, or the whole URI in ``MLFLOW_TRACKING_URI``.
+    """
+    scheme, mark, rest = _DATABASE.sub(r"\1@", uri).partition("://")
+    place, slash, path = rest.partition("/")
+    bare = f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"
+    address, question, query = bare.partition("?")
+    kept = [part for part in query.split("&") if not _SECRET.match(part)]
+    return f"{address}{question}{'&'.join(kept)}" if kept and question else address
 
 
 def redact_all(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Protocol
 
 from search.tracking_store import TrackingError
@@ -29,10 +30,18 @@ class BackgroundTracker:
         tracker: used by this thread alone until :meth:`close` has returned.
         warn: called at most once, from the thread, with a readable line.
         longest_wait: seconds between attempts at most.
+        prepare: called first, on the thread; what it raises as a TrackingError is left to the first projection.
     """
 
-    def __init__(self, tracker: Projector, warn: Callable[[str], None], longest_wait: float = 60.0) -> None:
+    def __init__(
+        self,
+        tracker: Projector,
+        warn: Callable[[str], None],
+        longest_wait: float = 60.0,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         self._tracker, self._warn, self._longest_wait = tracker, warn, longest_wait
+        self._prepare = prepare
         self._queue: queue.SimpleQueue[Evaluation | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._given = 0
@@ -58,6 +67,9 @@ class BackgroundTracker:
         return self._given - self._logged
 
     def _work(self) -> None:
+        if self._prepare is not None:
+            with suppress(TrackingError):
+                self._prepare()
         pending: list[Evaluation] = []
         wait = 1.0
         warned = False

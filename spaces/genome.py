@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeGuard
@@ -35,8 +36,8 @@ class Genome:
     def __post_init__(self) -> None:
         object.__setattr__(self, "growth", tuple(int(g) for g in self.growth))
         object.__setattr__(self, "width", _rounded(self.width))
-        object.__setattr__(self, "keep", tuple(_rounded(k) for k in self.keep))
-        object.__setattr__(self, "blend", tuple(tuple(_rounded(w) for w in row) for row in self.blend))
+        object.__setattr__(self, "keep", _all_rounded(self.keep))
+        object.__setattr__(self, "blend", tuple([_all_rounded(row) for row in self.blend]))
         object.__setattr__(self, "settings", tuple(map(_significant, self.settings)))
 
     @cached_property
@@ -82,6 +83,11 @@ class Genome:
 
 def _rounded(value: float) -> float:
     return round(float(value), DIGITS) + 0.0  # the sum has no negative zero, which would equal zero in another text
+
+
+def _all_rounded(values: Iterable[float]) -> tuple[float, ...]:
+    # A search makes a few genomes an evaluation, of some dozen genes each: a call for every gene would be felt.
+    return tuple([round(value, DIGITS) + 0.0 for value in map(float, values)])
 
 
 def _significant(value: float) -> float:

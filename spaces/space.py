@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
@@ -211,13 +212,13 @@ class Space:
 
     def normalise(self, genome: Genome) -> Genome:
         """Genes clipped to their bounds, blends rescaled to sum 1 (equal weights where all are zero)."""
-        growth = tuple(int(np.clip(g, 0, m)) for g, m in zip(genome.growth, self.max_growth, strict=True))
-        keep = np.clip(genome.keep, self.min_keep, 1.0)
-        blend = np.clip(np.asarray(genome.blend, dtype=float).reshape(self.blends, len(self.criteria)), 0.0, None)
-        width = float(np.clip(genome.width, self.min_width, 1.0))
+        growth = tuple([min(max(g, 0), m) for g, m in zip(genome.growth, self.max_growth, strict=True)])
+        keep = tuple([min(max(k, self.min_keep), 1.0) for k in genome.keep])
+        blend = np.maximum(np.asarray(genome.blend, dtype=float).reshape(self.blends, len(self.criteria)), 0.0)
+        width = min(max(genome.width, self.min_width), 1.0)
         if self.kinds:
             blend = np.array([strongest(kinds, row) for kinds, row in zip(self.kinds, blend, strict=True)])
-        return Genome(growth, width, tuple(keep), tuple(map(_shares, blend)))
+        return Genome(growth, width, keep, tuple(map(_shares, blend)))
 
     def repair(self, genome: Genome) -> Genome:
         """The nearest narrower genome within budget: the width factor shrinks, then growth, then the ratios.
@@ -306,10 +307,11 @@ def _shares(weights: np.ndarray) -> tuple[float, ...]:
     Shares rounded one by one would sum to 1 only nearly, and change again whenever they are rescaled.
     """
     whole = 10**DIGITS
-    total = weights.sum()
-    exact = weights / total * whole if total > 0 else np.full(len(weights), whole / len(weights))
-    exact = np.round(exact, 6)
-    units = np.floor(exact).astype(np.int64)
-    missing = whole - int(units.sum())
-    units[np.argsort(units - exact, kind="stable")[:missing]] += 1
-    return tuple((units / whole).tolist())
+    total = float(weights.sum())
+    exact = [w / total * whole for w in weights.tolist()] if total > 0 else [whole / len(weights)] * len(weights)
+    exact = [round(share * 1e6) / 1e6 for share in exact]
+    units = [math.floor(share) for share in exact]
+    missing = whole - sum(units)
+    for i in sorted(range(len(units)), key=lambda i: units[i] - exact[i])[:missing]:
+        units[i] += 1
+    return tuple([unit / whole for unit in units])

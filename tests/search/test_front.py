@@ -109,6 +109,22 @@ def test_feasible_survivors_have_the_objectives_that_deap_selects(candidates: li
     assert sorted(order[i] for i in ours) == sorted(order[i] for i in theirs)
 
 
+FINE = st.floats(-10, 10, width=16)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3).flatmap(lambda n: st.lists(st.tuples(*[VALUES | FINE] * n), min_size=1, max_size=40)))
+def test_standing_is_that_of_deap_to_the_last_bit(objectives: list[tuple[float, ...]]) -> None:
+    individuals = [_Individual(i, values) for i, values in enumerate(objectives)]
+    sort = tools.sortLogNondominated if len(objectives[0]) > 1 else tools.sortNondominated
+    expected = [(0, 0.0)] * len(objectives)
+    for rank, front in enumerate(sort(individuals, len(individuals))):
+        tools.emo.assignCrowdingDist(front)
+        for individual in front:
+            expected[individual.index] = (rank, -individual.fitness.crowding_dist)
+    assert standing([Point(0.0, values) for values in objectives]) == expected
+
+
 def test_feasible_first_then_violation_then_rank() -> None:
     candidates = [
         Point(0.5, (0.0, 0.0)),

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from search.loading import dump_config, parse_config
 from search.tracking import BackgroundTracker, Store, Tracker, TrackingError, find_store, open_client, redact
 from spaces.genome import Genome
 from workers.evaluation import FAILED, OK, PROBE, TRAIN, Evaluation, Outcome, Request
@@ -171,6 +173,81 @@ def test_a_projection_killed_anywhere_is_completed_without_doubles(store: Store,
     assert told(contents(store, run)) == told(contents(store, f"straight {call}"))
 
 
+class LostAnswer(Exception):
+    """Stands for a server that was killed, or held up for too long, after it had been asked."""
+
+
+@pytest.mark.parametrize("late", [0, 1, 4], ids=["done at once", "done a call later", "done long after"])
+@pytest.mark.parametrize("call", range(1, 5))
+def test_a_run_whose_answer_is_lost_is_not_made_twice(store: Store, call: int, late: int) -> None:
+    """MLflow's ``call``-th creation of a run is done, ``late`` more requests later, but nobody hears of it."""
+    run = f"lost {call} {late}"
+    client = open_client(store)
+    create, end = client.create_run, client.set_terminated
+    created = 0
+    owed: list[tuple[int, Any]] = []
+
+    def work_off(by_now: int) -> None:
+        for entry in [entry for entry in owed if entry[0] <= by_now]:
+            owed.remove(entry)
+            entry[1]()
+
+    def creating(*args: Any, **kwargs: Any) -> Any:
+        nonlocal created
+        created += 1
+        if created == call:
+            owed.append((created + late, lambda: create(*args, **kwargs)))
+            work_off(created)
+            raise LostAnswer
+        work_off(created)
+        return create(*args, **kwargs)
+
+    def ending(*args: Any, **kwargs: Any) -> Any:
+        if args[0] == tracker.parent:
+            work_off(1000)  # the last chance: what comes after the search's end nobody can know of
+        return end(*args, **kwargs)
+
+    client.create_run, client.set_terminated = creating, ending
+    tracker = make_tracker(store, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.tracking.open_client", lambda _: client)
+        with pytest.raises(TrackingError, match="LostAnswer"):
+            project_and_finish(tracker)
+        project_and_finish(tracker)
+    assert not owed
+    parent, *children = contents(store, run)
+    assert [c["tags"]["niwaki.evaluation"] for c in children] == ["2", "3", "5"]
+    assert {c["tags"]["mlflow.parentRunId"] for c in children} == {parent["id"]} == {tracker.parent}
+    assert [c["status"] for c in children] == ["FINISHED", "FAILED", "FINISHED"]
+    assert all(c["artifacts"] == ["genome.json"] for c in children)
+    assert [(s, v) for s, v, _ in parent["metrics"]["evaluations"]] == [(2, 3.0), (3, 4.0), (5, 6.0)]
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_point_whose_answer_is_lost_stays_one_point(store: Store, call: int) -> None:
+    run = f"point {call}"
+    client = open_client(store)
+    log, logged = client.log_batch, 0
+
+    def logging(*args: Any, **kwargs: Any) -> None:
+        nonlocal logged
+        logged += 1
+        log(*args, **kwargs)
+        if logged == call:
+            raise LostAnswer
+
+    client.log_batch = logging
+    tracker = make_tracker(store, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.tracking.open_client", lambda _: client)
+        with pytest.raises(TrackingError, match="LostAnswer"):
+            project_and_finish(tracker)
+        project_and_finish(tracker)
+    for found in contents(store, run):
+        for name, points in found["metrics"].items():
+            assert len({step for step, _, _ in points}) == len(points), name
+
+
 def test_in_the_background_the_same_is_logged(store: Store) -> None:
     warnings: list[str] = []
     background = BackgroundTracker(make_tracker(store, "background"), warnings.append)
@@ -266,6 +343,28 @@ def test_an_outage_is_made_up_for_in_order() -> None:
     assert warnings == ["down. The search goes on; `niwaki sync` brings MLflow up to date later."]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_takes_long_is_prepared_before_anything_is_logged(fails: bool) -> None:
+    story: list[str] = []
+
+    def prepare() -> None:
+        story.append("prepared")
+        if fails:
+            raise TrackingError("not now")
+
+    class Noting:
+        def project(self, evaluations: Iterable[Evaluation]) -> int:
+            story.extend(str(evaluation.request.number) for evaluation in evaluations)
+            return 1
+
+    warnings: list[str] = []
+    background = BackgroundTracker(Noting(), warnings.append, prepare=prepare)
+    background.add(EVALUATIONS[0])
+    assert background.close(60) == 0
+    assert story == ["prepared", "0"]
+    assert warnings == []
+
+
 def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -286,6 +385,7 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("http://me:pw@host:5000/x failed", "http://…@host:5000/x failed"),
         ("postgresql://u:p@ss@db/x and s3://key:secret@bucket", "postgresql://…@db/x and s3://…@bucket"),
+        ("postgresql+psycopg2://u:p/w@db:5432/x failed", "postgresql+psycopg2://…@db:5432/x failed"),
         ("https://host/x?token=abc&n=1", "https://host/x?token=…&n=1"),
         ("http://host/path@2", "http://host/path@2"),
         ("me@example.org", "me@example.org"),
@@ -293,3 +393,24 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_credentials_are_never_shown(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "kept"),
+    [
+        ("http://me:pw@host:5000/x", "http://host:5000/x"),
+        (
+            "postgresql+psycopg2://u:p/w@db:5432/x?sslmode=require&password=pw",
+            "postgresql+psycopg2://db:5432/x?sslmode=require",
+        ),
+        ("https://host/x?token=abc", "https://host/x"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://host/path@2?n=1", "http://host/path@2?n=1"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_a_configuration_is_kept_without_credentials(uri: str, kept: str) -> None:
+    settings = {"name": "trial", "data": {"source": "digits"}, "tracking": {"uri": uri}}
+    written = yaml.safe_load(dump_config(parse_config(settings)))
+    assert written["tracking"]["uri"] == kept
+    assert parse_config(settings).tracking.uri == uri, "the run itself still needs them"
