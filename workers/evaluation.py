@@ -66,6 +66,7 @@ class Outcome:
         seconds: device-seconds that the evaluation took, over all attempts.
         worker: where it ran.
         attempts: how often it was started.
+        with_machine: of a lost worker: whether its whole machine was lost.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Outcome:
     seconds: float = 0.0
     worker: str = ""
     attempts: int = 1
+    with_machine: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import ray
 
-from workers.cluster import STARTS, _start_ray
+from workers.connection import STARTS, _start_ray
 
 
 class Starts:
