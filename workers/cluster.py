@@ -19,7 +19,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from workers.connection import ClusterError, ClusterSettings, NoCluster, connect
+from workers.connection import MEND, ClusterError, ClusterSettings, NoCluster, connect
 from workers.evaluation import FAILED, Outcome, Request
 from workers.nodes import answers, avoiding, nodes, strangers
 from workers.versions import differences, own_versions
@@ -31,8 +31,6 @@ Builder = Callable[..., Job]
 
 FAILED_STARTS = 3
 """Times in a row that a worker may fail to start before the run gives up: then it is the setup, not a machine."""
-
-MEND = "on that machine, in a checkout of the driver's commit, run `rm -f .venv/installed && make .venv/installed`"
 
 LOOK_SECONDS = 10.0
 """How often machines are counted, where workers are as many as there is room for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterable
@@ -9,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import AuthenticationError, GetTimeoutError
 
 from workers.travel import LEFT_OUT, TooLarge, travelling
 
 STARTS = 3
 """Tries to start Ray on this machine."""
+
+MEND = "on that machine, in a checkout of the driver's commit, run `rm -f .venv/installed && make .venv/installed`"
+"""Of other versions than the driver's."""
 
 KNOCK_SECONDS = 10.0
 """For a cluster's head to accept a connection."""
@@ -47,11 +51,17 @@ def connect(settings: ClusterSettings, modules: Iterable[str]) -> None:
         modules: ``package.module:attribute`` of the user's own, which travel to the cluster with the project's code.
 
     Raises:
-        NoCluster: no cluster answers at the address.
-        ClusterError: Ray does not start on this machine, or the modules are too large.
+        NoCluster: no cluster answers at the address, or not to a search.
+        ClusterError: Ray does not start on this machine, the cluster has another version of Ray or Python, or the
+            modules are too large.
     """
     if ray.is_initialized():
         return
+    if (settings.address or "").startswith("ray://"):
+        raise NoCluster(
+            f"cluster.address: {settings.address}: a search cannot use Ray Client; join this machine to the "
+            "cluster by `deploy/ray-node worker HEAD:6379 --num-cpus=0`, and give HEAD:6379 or auto"
+        )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Ray tells of every dead worker on standard output, also without logs of workers; here it is a row of the archive.
     ray._private.worker._worker_logs_enabled = False
@@ -63,10 +73,12 @@ def connect(settings: ClusterSettings, modules: Iterable[str]) -> None:
         else:
             _knock(settings.address)
             ray.init(address=settings.address, runtime_env=_code(modules), **options)
-    except (OSError, OverflowError, GetTimeoutError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, AuthenticationError, GetTimeoutError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         if settings.address is None:
             raise ClusterError(f"cluster: Ray does not start on this machine ({reason})") from error
+        if "ersion mismatch" in reason:
+            raise ClusterError(f"cluster.address: {settings.address}: {reason}; {MEND}") from error
         raise NoCluster(
             f"cluster.address: no Ray cluster at {settings.address} ({reason}); check it with `ray status`, or leave "
             "it out for a cluster on this machine"
@@ -74,6 +86,10 @@ def connect(settings: ClusterSettings, modules: Iterable[str]) -> None:
 
 
 def _code(modules: Iterable[str]) -> dict[str, Any]:
+    """Our part of Ray's runtime environment; none in a job that brings code in these fields, which Ray takes once."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    if job.keys() & {"py_modules", "excludes"}:
+        return {}
     try:
         return {"py_modules": travelling(modules), "excludes": list(LEFT_OUT)}
     except TooLarge as error:
@@ -100,6 +116,6 @@ def _start_ray(**options: Any) -> None:
 
 def _knock(address: str) -> None:
     """Raise OSError at once where nothing listens: Ray itself waits for minutes, and then ends the process."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()

@@ -7,9 +7,11 @@ that dies with the test, however it ends: nothing is left that would have to be 
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -21,7 +23,11 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 RAY_NODE = ROOT / "deploy" / "ray-node"
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 STARTS = 5
+LISTEN = "0A"
+"""The kernel's word for it, in ``/proc/net/tcp``."""
 
 NAMESPACES = ["--mount", "--net", "--uts", "--pid"]
 HOST = """
@@ -56,11 +62,13 @@ class Host:
         [first] = psutil.Process(self._holder.pid).children()
         self.pid = first.pid
 
-    def start(self, command: Sequence[str | Path], log: Path, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a command here; what it prints goes to ``log``."""
+    def start(
+        self, command: Sequence[str | Path], log: Path, folder: Path | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a command here, in ``folder``; what it prints goes to ``log``."""
         with log.open("ab") as file:
             return subprocess.Popen(
-                [*_enter(self.pid, "-m", "-n", "-u", "-p"), *map(str, command)],
+                [*_enter(self.pid, "-m", "-n", "-u", "-p"), "env", "-C", str(folder or "/"), *map(str, command)],
                 env={**clean_environment(), **environment},
                 stdout=file,
                 stderr=file,
@@ -71,6 +79,22 @@ class Host:
         """All processes here but the first."""
         spaces = {p: _namespace(p.pid) for p in psutil.process_iter()}
         return [p for p, space in spaces.items() if space == _namespace(self.pid) and p.pid != self.pid]
+
+    def hide(self, folder: Path) -> None:
+        """Put an empty folder in the place of one that the machines share: here it looks as if it were not there."""
+        _run(*_enter(self.pid, "-m"), "mount", "-t", "tmpfs", "tmpfs", str(folder))
+
+    def listening(self) -> set[tuple[Address, int]]:
+        """Addresses and TCP ports that somebody listens on here."""
+        found = set()
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
+                local, state = line.split()[1], line.split()[3]
+                address, _, port = local.partition(":")
+                words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
+                if state == LISTEN:
+                    found.add((ipaddress.ip_address(struct.pack(f"={len(words)}I", *words)), int(port, 16)))
+        return found
 
     def kill_all(self) -> None:
         """SIGKILL for everything that runs here; the network stays, and tells others that nobody listens any more."""

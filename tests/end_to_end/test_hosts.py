@@ -1,0 +1,167 @@
+"""Machines with networks of their own: who may connect, and a search while they die, drop out and join."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from hosts import Address, Host, Network, network, start_node, why_not
+from tiny_runs import NIWAKI, archive, rows, run, write_config
+
+from search.comparison import compare_archives
+
+REASON = why_not()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough,
+    pytest.mark.skipif(bool(REASON), reason=REASON),
+    pytest.mark.timeout(2400),
+]
+
+TOKEN = "k" * 64
+JOIN = "import ray; ray.init(address='ADDRESS', log_to_driver=False); print('CPUs', ray.cluster_resources()['CPU'])"
+PATIENCE = 1500.0
+
+NETWORK = """
+import time
+from torch import nn
+from my_blocks import block
+
+class Pause(nn.Module):
+    def forward(self, images):
+        if self.training:
+            time.sleep(0.3)
+        return images
+
+def build(shape, classes):
+    layers = [Pause(), *block(shape[0], 12), *block(12, 24), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(24, classes))
+"""
+"""A network of the user's, slow to train and easy on the processor: machines come and go while it trains."""
+
+BLOCKS = """
+from torch import nn
+
+def block(before, after):
+    return nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+"""
+
+CONFIG = {
+    "network": {"name": "my_network:build"},
+    "tracking__enabled": False,
+    "base_training__epochs": 2,
+    "training__epochs": 10,
+}
+
+
+class Cluster:
+    """A head and two workers, started by the deployment's script."""
+
+    def __init__(self, machines: Network, folder: Path) -> None:
+        self.machines, self.folder = machines, folder
+        (folder / "token").write_text(TOKEN)
+        self.head = machines.add("head")
+        start_node(self.head, folder, "head")
+        self.address = f"{machines.address('head')}:6379"
+        self.first, self.second = self.join("first"), self.join("second")
+
+    def join(self, name: str, hidden: Path | None = None) -> Host:
+        host = self.machines.add(name)
+        if hidden is not None:
+            host.hide(hidden)
+        start_node(host, self.folder, "worker", self.address)
+        return host
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with network() as machines:
+        yield Cluster(machines, tmp_path_factory.mktemp("cluster"))
+
+
+def test_only_the_token_opens_the_cluster_from_another_machine(cluster: Cluster, tmp_path: Path) -> None:
+    stranger = cluster.machines.add("stranger")
+    given = {
+        "shown": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
+        "without": {},
+        "wrong": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "w" * 64},
+    }
+    command = [sys.executable, "-c", JOIN.replace("ADDRESS", cluster.address)]
+    said = {}
+    for name, token in given.items():
+        client = stranger.start(command, tmp_path / f"{name}.log", HOME=str(tmp_path), **token)
+        # Who has the token joins as far as a driver can that has no node on its machine: Ray tells it so.
+        client.wait(timeout=300)
+        said[name] = (tmp_path / f"{name}.log").read_text()
+        assert TOKEN not in said[name]
+    for name in ("without", "wrong"):
+        assert "CPUs" not in said[name]
+        assert "uthenticat" in said[name], said[name]
+    assert "uthenticat" not in said["shown"], said["shown"]
+
+
+@pytest.mark.parametrize("name", ["head", "first"])
+def test_no_port_is_open_but_those_that_are_documented(cluster: Cluster, name: str) -> None:
+    documented = {*range(6379, 6386), *range(10100, 11000)}
+    host = getattr(cluster, name)
+    open_to_others = {port for address, port in host.listening() if not _loopback(address)}
+    assert open_to_others
+    assert open_to_others <= documented
+
+
+def test_machines_that_die_drop_out_and_join_leave_the_archive_as_it_is(cluster: Cluster, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    config = write_config(home, **CONFIG)
+    (home / "my_network.py").write_text(NETWORK)
+    (home / "my_blocks.py").write_text(BLOCKS)
+    for host in (cluster.first, cluster.second):
+        host.hide(home)  # the user's code must come from the driver
+    alone = tmp_path / "alone"
+    run(home, "search", config, "--quiet", "--out", alone, "--set", "cluster.workers=4")
+    # Without a number, workers are as many as there is room for.
+    settings = yaml.safe_load(config.read_text())
+    del settings["cluster"]["workers"]
+    config.write_text(yaml.safe_dump(settings))
+    log, together = tmp_path / "niwaki.log", tmp_path / "together" / "tiny"
+    search = cluster.head.start(
+        [NIWAKI, "search", config, "--address", cluster.address, "--out", together.parent],
+        log,
+        home,
+        RAY_AUTH_TOKEN_PATH=str(cluster.folder / "token"),
+    )
+    _await_rows(search, log, together, 5)
+    cluster.first.kill_all()
+    late = cluster.join("late", hidden=home)
+    cluster.machines.cut("second")
+    time.sleep(30)  # longer than all that is under way there; shorter than Ray takes to give a machine up
+    cluster.machines.mend("second")
+    assert search.wait(timeout=PATIENCE) == 0, log.read_text()
+    comparison = compare_archives(archive(alone / "tiny"), archive(together))
+    assert comparison.equal, str(comparison)
+    where = {worker.rpartition(":")[0] for worker in archive(together).column("worker").to_pylist()}
+    assert cluster.machines.address("late") in where, "who joins late must get work"
+    assert late.processes()
+    assert not _workers(cluster.head), "no worker may be left behind"
+
+
+def _await_rows(process: subprocess.Popen[bytes], log: Path, run_folder: Path, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while rows(run_folder) < count:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, f"{rows(run_folder)} rows after {PATIENCE} s"
+        time.sleep(0.05)
+
+
+def _loopback(address: Address) -> bool:
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _workers(host: Host) -> list[str]:
+    names = [" ".join(process.cmdline()) for process in host.processes()]
+    return [name for name in names if "ray::Worker" in name]
