@@ -16,6 +16,7 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayActorError,
     RayTaskError,
+    RuntimeEnvSetupError,
     WorkerCrashedError,
 )
 
@@ -170,6 +171,7 @@ class RayCluster:
         self._shunned: set[str] = set()
         self._next_look = time.monotonic() + LOOK_SECONDS
         self._owns_ray = not ray.is_initialized()
+        _add_paths([os.getcwd()])  # results may hold objects of the user's modules, which only workers have imported
         connect(settings, modules)
         try:
             if settings.address is not None:
@@ -330,7 +332,7 @@ class RayCluster:
             answer = ray.get(slot.starting)
         except RayTaskError as error:
             raise _cause(error) from error
-        except LOST as error:
+        except (*LOST, RuntimeEnvSetupError) as error:
             slot.failed_starts += not slot.node or self._answers(slot)
             if slot.failed_starts >= FAILED_STARTS:
                 raise ClusterError(f"workers die while they start: {' '.join(str(error).split())[:400]}") from None

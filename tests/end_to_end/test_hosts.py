@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hosts import Address, Host, Network, network, start_node, why_not
+from hosts import ROOT, Address, Host, Network, network, start_node, why_not
 from tiny_runs import NIWAKI, archive, rows, run, write_config
 
 from search.comparison import compare_archives
@@ -70,12 +70,24 @@ class Cluster:
         self.address = f"{machines.address('head')}:6379"
         self.first, self.second = self.join("first"), self.join("second")
 
-    def join(self, name: str, hidden: Path | None = None) -> Host:
+    def join(self, name: str, hidden: Path | None = None, torch: str = "") -> Host:
+        """A worker more, from which ``hidden`` is hidden, and which seems to have another version of torch."""
         host = self.machines.add(name)
         if hidden is not None:
             host.hide(hidden)
-        start_node(host, self.folder, "worker", self.address)
+        environment = {}
+        if torch:
+            about = self.folder / name / f"torch-{torch}.dist-info" / "METADATA"
+            about.parent.mkdir(parents=True)
+            about.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {torch}\n")
+            environment["PYTHONPATH"] = f"{about.parents[1]}:{ROOT}"
+        start_node(host, self.folder, "worker", self.address, **environment)
         return host
+
+    def search(self, log: Path, home: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """`niwaki search` on the head, in the folder ``home``."""
+        command = [NIWAKI, "search", *arguments, "--address", self.address]
+        return self.head.start(command, log, home, RAY_AUTH_TOKEN_PATH=str(self.folder / "token"))
 
 
 @pytest.fixture(scope="module")
@@ -128,15 +140,11 @@ def test_machines_that_die_drop_out_and_join_leave_the_archive_as_it_is(cluster:
     del settings["cluster"]["workers"]
     config.write_text(yaml.safe_dump(settings))
     log, together = tmp_path / "niwaki.log", tmp_path / "together" / "tiny"
-    search = cluster.head.start(
-        [NIWAKI, "search", config, "--address", cluster.address, "--out", together.parent],
-        log,
-        home,
-        RAY_AUTH_TOKEN_PATH=str(cluster.folder / "token"),
-    )
+    search = cluster.search(log, home, config, "--out", together.parent)
     _await_rows(search, log, together, 5)
     cluster.first.kill_all()
-    late = cluster.join("late", hidden=home)
+    late = cluster.join("late", home)
+    cluster.join("odd", home, torch="9.9.9")
     cluster.machines.cut("second")
     time.sleep(30)  # longer than all that is under way there; shorter than Ray takes to give a machine up
     cluster.machines.mend("second")
@@ -146,7 +154,21 @@ def test_machines_that_die_drop_out_and_join_leave_the_archive_as_it_is(cluster:
     where = {worker.rpartition(":")[0] for worker in archive(together).column("worker").to_pylist()}
     assert cluster.machines.address("late") in where, "who joins late must get work"
     assert late.processes()
+    odd = cluster.machines.address("odd")
+    assert odd not in where
+    assert f"{odd} is not used: it has torch 9.9.9 (here " in " ".join(log.read_text().split())
     assert not _workers(cluster.head), "no worker may be left behind"
+
+
+def test_a_machine_with_other_versions_is_refused_with_the_mend(cluster: Cluster, tmp_path: Path) -> None:
+    strange = cluster.join("strange", torch="1.2.3")
+    config = write_config(tmp_path, tracking__enabled=False)
+    assert cluster.search(tmp_path / "log", tmp_path, config).wait(timeout=PATIENCE) == 1
+    said = (tmp_path / "log").read_text()
+    assert f"{cluster.machines.address('strange')} has torch 1.2.3 (here " in said
+    assert "make .venv/installed" in said
+    assert not (tmp_path / "runs" / "tiny").exists(), "nothing is written for a run that cannot start"
+    strange.kill_all()
 
 
 def _await_rows(process: subprocess.Popen[bytes], log: Path, run_folder: Path, count: int) -> None:
