@@ -70,6 +70,7 @@ class Host:
             return subprocess.Popen(
                 [*_enter(self.pid, "-m", "-n", "-u", "-p"), "env", "-C", str(folder or "/"), *map(str, command)],
                 env={**clean_environment(), **environment},
+                stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=file,
                 preexec_fn=_die_with_parent,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -51,6 +52,30 @@ def block(before, after):
     return nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
 """
 
+SLEEPY = """
+import json, socket, sys, time
+from workers.cluster import ClusterSettings, RayCluster
+
+def build():
+    def job(seconds):
+        time.sleep(seconds)
+        return socket.gethostname()
+    return job
+
+if __name__ == "__main__":
+    import sleepy
+    cluster = RayCluster(ClusterSettings(address=sys.argv[1]), limit=lambda _: 40.0, modules=["sleepy:build"])
+    cluster.use(sleepy.build)
+    while sys.argv[2] not in cluster.map([0.5] * 8):
+        pass
+    print("said", "all at work", flush=True)
+    print("said", json.dumps(cluster.map([20.0] * cluster.idle())), flush=True)
+    sys.stdin.readline()
+    print("said", json.dumps(cluster.map([0.5] * 8)), flush=True)
+    cluster.close()
+"""
+"""A driver whose work is to sleep, for at most 40 s: shorter than it takes Ray to give a machine up."""
+
 CONFIG = {
     "network": {"name": "my_network:build"},
     "tracking__enabled": False,
@@ -86,8 +111,12 @@ class Cluster:
 
     def search(self, log: Path, home: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """`niwaki search` on the head, in the folder ``home``."""
-        command = [NIWAKI, "search", *arguments, "--address", self.address]
-        return self.head.start(command, log, home, RAY_AUTH_TOKEN_PATH=str(self.folder / "token"))
+        return self.drive(log, home, NIWAKI, "search", *arguments, "--address", self.address)
+
+    def drive(self, log: Path, home: Path, *command: str | Path) -> subprocess.Popen[bytes]:
+        """A driver on the head, in the folder ``home``."""
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.folder / "token")}
+        return self.head.start(command, log, home, **token)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +153,25 @@ def test_no_port_is_open_but_those_that_are_documented(cluster: Cluster, name: s
     open_to_others = {port for address, port in host.listening() if not _loopback(address)}
     assert open_to_others
     assert open_to_others <= documented
+
+
+def test_work_on_a_machine_that_is_cut_off_is_done_elsewhere_and_counts_once(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "sleepy.py").write_text(SLEEPY)
+    third = cluster.join("third", tmp_path)
+    driver = cluster.drive(tmp_path / "log", tmp_path, sys.executable, "sleepy.py", cluster.address, "third")
+    assert driver.stdin is not None
+    _await_lines(driver, tmp_path / "log", 1)
+    cluster.machines.cut("third")
+    results = json.loads(_await_lines(driver, tmp_path / "log", 2)[1])
+    assert len(results) >= 4, "a worker on each machine"
+    assert set(results) == {"head", "first", "second"}, "what the cut machine did cannot be known"
+    cluster.machines.mend("third")
+    driver.stdin.write(b"\n")
+    driver.stdin.close()
+    after = json.loads(_await_lines(driver, tmp_path / "log", 3)[2])
+    assert len(after) == 8, "what comes back late is nobody's result"
+    assert driver.wait(timeout=PATIENCE) == 0
+    third.kill_all()
 
 
 def test_machines_that_die_drop_out_and_join_leave_the_archive_as_it_is(cluster: Cluster, tmp_path: Path) -> None:
@@ -169,6 +217,15 @@ def test_a_machine_with_other_versions_is_refused_with_the_mend(cluster: Cluster
     assert "make .venv/installed" in said
     assert not (tmp_path / "runs" / "tiny").exists(), "nothing is written for a run that cannot start"
     strange.kill_all()
+
+
+def _await_lines(process: subprocess.Popen[bytes], log: Path, count: int) -> list[str]:
+    deadline = time.monotonic() + PATIENCE
+    while len(lines := [line for line in log.read_text().splitlines() if line.startswith("said ")]) < count:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    return [line.removeprefix("said ") for line in lines]
 
 
 def _await_rows(process: subprocess.Popen[bytes], log: Path, run_folder: Path, count: int) -> None:
