@@ -15,8 +15,8 @@ from pathlib import Path
 
 PROJECT = ("search", "spaces", "workers")
 
-LEFT_OUT = ("__pycache__", ".venv", "venv", ".git", "runs", "data", "mlruns", "mlartifacts", ".*")
-"""Names of files and folders that do not travel, wherever they are; shell patterns, as in a ``.gitignore``."""
+LEFT_OUT = ("__pycache__", ".venv", "venv", ".git")
+"""Names that do not travel from inside packages either."""
 
 LARGEST_MB = 50.0
 """Ray keeps what travels in the head's memory."""
@@ -67,7 +67,7 @@ def _installed(path: Path) -> bool:
 
 def _modules_in(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if _left_out(path.name) or path.name in ("setup.py", "conftest.py"):
+        if path.name in (*LEFT_OUT, "setup.py", "conftest.py"):
             continue
         if path.suffix == ".py" or (path / "__init__.py").is_file():
             yield path
@@ -88,8 +88,4 @@ def _check_size(paths: Iterable[Path]) -> None:
 def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
-    return sum(_size(child) for child in path.iterdir() if not _left_out(child.name) and not child.is_symlink())
-
-
-def _left_out(name: str) -> bool:
-    return name.startswith(".") or name in LEFT_OUT
+    return sum(_size(child) for child in path.iterdir() if child.name not in LEFT_OUT and not child.is_symlink())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ from my_blocks import block
 class Pause(nn.Module):
     def forward(self, images):
         if self.training:
-            time.sleep(0.3)
+            time.sleep(0.5)
         return images
 
 def build(shape, classes):
@@ -191,11 +192,13 @@ def test_machines_that_die_drop_out_and_join_leave_the_archive_as_it_is(cluster:
     search = cluster.search(log, home, config, "--out", together.parent)
     _await_rows(search, log, together, 5)
     cluster.first.kill_all()
+    cluster.machines.cut("second")
+    # Longer than all that is under way there, and shorter than Ray takes to give a machine up.
+    mending = threading.Timer(30.0, cluster.machines.mend, ["second"])
+    mending.start()
     late = cluster.join("late", home)
     cluster.join("odd", home, torch="9.9.9")
-    cluster.machines.cut("second")
-    time.sleep(30)  # longer than all that is under way there; shorter than Ray takes to give a machine up
-    cluster.machines.mend("second")
+    mending.join()
     assert search.wait(timeout=PATIENCE) == 0, log.read_text()
     comparison = compare_archives(archive(alone / "tiny"), archive(together))
     assert comparison.equal, str(comparison)

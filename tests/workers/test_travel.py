@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
 from workers import travel
-from workers.travel import TooLarge, travelling
+from workers.travel import LEFT_OUT, TooLarge, travelling
 
 PROJECT = {"search", "spaces", "workers"}
 
@@ -65,9 +66,27 @@ def test_too_much_is_refused_with_the_largest(home: Path, monkeypatch: pytest.Mo
         travelling(["my_travelling_score:score"])
 
 
+def test_ray_packs_what_travels(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With our patterns of what is left out, by Ray's own function, which is private and may change."""
+    from ray._private.runtime_env.packaging import create_package
+
+    (home / "my_travelling_nets" / ".git").mkdir()
+    (home / "my_travelling_nets" / ".git" / "large.bin").write_bytes(b"x")
+    packed = set()
+    for number, path in enumerate(travelling(["my_travelling_nets:build"])):
+        target = tmp_path_factory.mktemp("packed") / f"{number}.zip"
+        create_package(
+            path, target, include_gitignore=True, include_parent_dir=Path(path).is_dir(), excludes=list(LEFT_OUT)
+        )
+        packed |= set(ZipFile(target).namelist())
+    assert {"my_travelling_nets/small.py", "my_travelling_parts/__init__.py", "my_travelling_score.py"} <= packed
+    assert {"search/cli.py", "spaces/space.py", "workers/data/__init__.py", "workers/cluster.py"} <= packed
+    assert not [name for name in packed if "__pycache__" in name or ".git/" in name]
+
+
 def test_what_is_left_out_does_not_count(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(travel, "LARGEST_MB", 5.0)
-    for folder in ("__pycache__", "data", ".git"):
+    for folder in ("__pycache__", ".venv", ".git"):
         (home / "my_travelling_nets" / folder).mkdir()
         (home / "my_travelling_nets" / folder / "large.bin").write_bytes(bytes(6 * 2**20))
     assert "my_travelling_nets" in names(travelling(["my_travelling_nets:build"]))
