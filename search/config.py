@@ -376,7 +376,12 @@ class ClusterConfig(Section):
     """Where evaluations run."""
 
     address: str | None = Field(None, description="address of a running Ray cluster; default: start a local one")
-    workers: int | None = Field(None, ge=1, description="worker processes; default: one per core, or per GPU share")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="worker processes; default: one per core, or per GPU share; with an address, as many as there is "
+        "room for at any time",
+    )
     threads: int = Field(
         1, ge=1, description="CPU threads of an evaluation; part of the result, so a setting of the run"
     )

@@ -111,3 +111,8 @@ def time_limit(config: SearchConfig) -> Callable[[object], float]:
         return config.limits.train_seconds
 
     return limit
+
+
+def own_modules(config: SearchConfig) -> list[str]:
+    """What the configuration names of the user's own code: ``package.module:attribute``."""
+    return [name for name in (config.network.name, *config.space.criteria) if ":" in name]

@@ -15,6 +15,9 @@ from typing import Protocol
 
 from workers.evaluation import FAILED, Evaluation, Outcome, Request
 
+MOST_TRIES = 20
+"""Starts of an evaluation, however it was lost: one that takes whole machines down must not do so for ever."""
+
 
 class Plan(Protocol):
     """Decides what each evaluation is."""
@@ -63,7 +66,8 @@ def run_engine(
 
     Args:
         window: most evaluations asked for but not committed.
-        retries: restarts of an evaluation whose worker was lost.
+        retries: restarts of an evaluation whose worker was lost; where the whole machine was lost with it, it starts
+            again without that being counted, up to :data:`MOST_TRIES`.
         past: evaluations committed by an earlier driver, in number order; they are told, not run again.
         progress: called after each new commit, once it is durable, with the evaluation and the number now under way.
 
@@ -73,7 +77,7 @@ def run_engine(
     waiting: deque[Request] = deque()
     under_way: dict[int, Request] = {}
     done: dict[int, Outcome] = {}
-    attempts: dict[int, tuple[int, float]] = {}
+    attempts: dict[int, tuple[int, int, float]] = {}
     committed = 0
 
     def fill() -> None:
@@ -106,10 +110,12 @@ def run_engine(
     while under_way:
         start()
         for outcome in cluster.wait():
-            tries, seconds = attempts.pop(outcome.number, (0, 0.0))
+            tries, losses, seconds = attempts.pop(outcome.number, (0, 0, 0.0))
             tries, seconds = tries + 1, seconds + outcome.seconds
-            if outcome.status == FAILED and outcome.reason == "worker_lost" and tries <= retries:
-                attempts[outcome.number] = (tries, seconds)
+            losses += not outcome.with_machine  # which go for reasons of their own
+            lost = outcome.status == FAILED and outcome.reason == "worker_lost"
+            if lost and losses <= retries and tries < MOST_TRIES:
+                attempts[outcome.number] = (tries, losses, seconds)
                 waiting.appendleft(under_way[outcome.number])
             else:
                 done[outcome.number] = replace(outcome, attempts=tries, seconds=seconds)

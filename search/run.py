@@ -14,7 +14,7 @@ from torch import nn
 from search.archive import Archive, read_archive
 from search.conclude import conclude
 from search.config import SearchConfig
-from search.drive import Drive, finish_limit, plan_settings, time_limit
+from search.drive import Drive, finish_limit, own_modules, plan_settings, time_limit
 from search.engine import run_engine
 from search.finishing import FinishingCluster
 from search.folder import RunFolder
@@ -88,7 +88,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     for line in Inspection(preflight, expected).lines():
         view.step(line)
     settings = ClusterSettings(**config.cluster.model_dump(), retries=config.limits.retries)
-    cluster = RayCluster(settings, time_limit(config))
+    cluster = RayCluster(settings, time_limit(config), own_modules(config), view.warn)
     try:
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)

@@ -3,63 +3,73 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    WorkerCrashedError,
+)
 
+from workers.connection import MEND, ClusterError, ClusterSettings, NoCluster, connect
 from workers.evaluation import FAILED, Outcome, Request
+from workers.nodes import answers, avoiding, nodes, strangers
+from workers.versions import differences, own_versions
+
+__all__ = ["ClusterError", "ClusterSettings", "NoCluster", "RayCluster", "driver_paths", "ready_process"]
 
 Job = Callable[[Any], Any]
 Builder = Callable[..., Job]
 
-STARTS = 3
-"""Tries to start Ray on this machine."""
-
-KNOCK_SECONDS = 10.0
-"""For a cluster's head to accept a connection."""
-
 FAILED_STARTS = 3
-"""Workers that may fail to start in a row before the run gives up: then it is the setup, not a machine."""
+"""Times in a row that a worker may fail to start before the run gives up: then it is the setup, not a machine."""
 
+LOOK_SECONDS = 10.0
+"""How often machines are counted, where workers are as many as there is room for."""
 
-class ClusterError(RuntimeError):
-    """The cluster cannot be reached, its workers cannot start, or what all candidates need cannot be made there."""
-
-
-class NoCluster(ClusterError):
-    """No cluster answers at the address that was given."""
+LOST = (RayActorError, ObjectLostError, WorkerCrashedError, NodeDiedError)
+"""What Ray raises of a worker that is gone, or of a result that went with its machine."""
 
 
 @dataclass(frozen=True)
-class ClusterSettings:
-    """Where and how workers run; the fields of :class:`search.config.ClusterConfig`, which documents them."""
+class Greeting:
+    """What a worker process says first.
 
-    address: str | None = None
-    workers: int | None = None
-    threads: int = 1
-    gpus_per_worker: float = 0.0
-    deterministic: bool = True
-    retries: int = 2
+    Attributes:
+        name: its machine's address and its process.
+        node: Ray's name of the machine.
+    """
+
+    name: str
+    node: str
+    versions: dict[str, str]
 
 
 class Worker:
     """A process of the cluster: it holds one job, built once from shared objects, and runs it on item after item."""
 
-    def __init__(self, paths: Sequence[str], threads: int, deterministic: bool) -> None:
-        ready_process(paths, threads, deterministic)
+    def __init__(self, paths: Sequence[str]) -> None:
+        _add_paths(paths)
         self._job: Job | None = None
 
-    def install(self, build: Builder, *inputs: Any) -> str:
-        """Build the job; the worker's name."""
+    def greet(self) -> Greeting:
+        """Who it is; asked before anything that other versions could break."""
+        address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return Greeting(f"{address}:{os.getpid()}", ray.get_runtime_context().get_node_id(), own_versions())
+
+    def install(self, threads: int, deterministic: bool, build: Builder, *inputs: Any) -> None:
+        """Build the job."""
+        ready_process((), threads, deterministic)
         self._job = build(*inputs)
-        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        return f"{node}:{os.getpid()}"
 
     def run(self, item: Any) -> Any:
         """The job's result for ``item``."""
@@ -69,15 +79,17 @@ class Worker:
 
 def ready_process(paths: Sequence[str], threads: int, deterministic: bool) -> None:
     """What a process of the cluster needs before it computes: the driver's modules, and the run's way of computing."""
-    for path in paths:
-        if path not in sys.path:
-            sys.path.append(path)
+    _add_paths(paths)
     import torch
 
     torch.set_num_threads(threads)
     if deterministic and torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _add_paths(paths: Sequence[str]) -> None:
+    sys.path += [path for path in paths if path not in sys.path]
 
 
 def driver_paths() -> list[str]:
@@ -96,15 +108,27 @@ class _Slot:
     started: float = 0.0
     deadline: float = float("inf")
     name: str = ""
+    node: str = ""
+    failed_starts: int = 0
+
+    @property
+    def free(self) -> bool:
+        return self.starting is None and self.running is None
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """Why an item has no result; ``error`` is what the job raised, if that is the reason."""
+    """Why an item has no result.
+
+    Attributes:
+        error: what the job raised, if that is the reason.
+        with_machine: whether the worker was lost with its whole machine, so that the item is not to blame.
+    """
 
     reason: str
     message: str
     error: RayTaskError | None = None
+    with_machine: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,23 +145,41 @@ class RayCluster:
     """Workers on a local or a running Ray cluster, behind the engine's interface.
 
     Args:
-        settings: where and how many.
+        settings: where and how many. On a running cluster, and without a number, workers are as many as there is room
+            for at any time: machines that come are used, and what was at work on those that go is done elsewhere.
         limit: seconds that an item may take, from its start on a worker.
+        modules: ``package.module:attribute`` of the user's own, which travel to the cluster.
+        warn: told of machines that are not used.
 
     Raises:
         NoCluster: no cluster answers at the address.
-        ClusterError: it has no room for a worker.
+        ClusterError: it has no room for a worker, or its machines have other versions than the driver.
     """
 
-    def __init__(self, settings: ClusterSettings, limit: Callable[[Any], float]) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        limit: Callable[[Any], float],
+        modules: Iterable[str] = (),
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.settings = settings
         self._limit = limit
+        self._warn = warn
         self._slots: list[_Slot] = []
         self._shared: list[tuple[Any, Any]] = []
-        self._failed_starts = 0
+        self._shunned: set[str] = set()
+        self._next_look = time.monotonic() + LOOK_SECONDS
         self._owns_ray = not ray.is_initialized()
-        _connect(settings)
-        self.workers = settings.workers or _default_workers(settings)
+        _add_paths([os.getcwd()])  # results may hold objects of the user's modules, which only workers have imported
+        connect(settings, modules)
+        try:
+            if settings.address is not None:
+                _refuse(list(strangers().values()))
+            self.workers = settings.workers or _room_at_start(settings)
+        except ClusterError:
+            self.close()
+            raise
 
     def use(self, build: Builder, *inputs: Any) -> None:
         """Give all workers a job: ``build(*inputs)``, called once in each; the object store shares the inputs."""
@@ -147,12 +189,12 @@ class RayCluster:
         for slot in self._slots:
             if slot.actor is None:
                 self._start(slot)
-            else:
+            elif slot.node:
                 self._install(slot)
 
     def idle(self) -> int:
         """Workers that would start a request at once."""
-        return sum(slot.starting is None and slot.running is None for slot in self._slots)
+        return sum(slot.free for slot in self._slots)
 
     def submit(self, request: Request) -> None:
         """Start a request on a free worker."""
@@ -166,6 +208,7 @@ class RayCluster:
             if fault is not None:
                 taken = time.monotonic() - slot.started
                 outcome = Outcome(event.ticket.number, FAILED, fault.reason, fault.message, seconds=taken)
+                outcome = replace(outcome, with_machine=fault.with_machine)
             outcomes.append(replace(outcome, worker=slot.name))
         return outcomes
 
@@ -173,7 +216,8 @@ class RayCluster:
         """Results of the job for all items, in their order; lost workers are replaced and the item tried again.
 
         Raises:
-            ClusterError: an item ran out of time, or lost its worker too often.
+            ClusterError: an item ran out of time, or lost its worker too often (workers that went with their machine
+                do not count).
             Exception: what the job raised; as a ClusterError where it is none of our own classes.
         """
         waiting = list(range(len(items)))[::-1]
@@ -190,7 +234,7 @@ class RayCluster:
                     continue
                 if fault.error is not None:
                     raise _cause(fault.error) from fault.error
-                tries[index] += 1
+                tries[index] += not fault.with_machine
                 if fault.reason != "worker_lost" or tries[index] > self.settings.retries:
                     raise ClusterError(f"{fault.reason}: {fault.message}")
                 waiting.append(index)
@@ -215,7 +259,7 @@ class RayCluster:
         return next(known, None) or ray.put(value)
 
     def _submit(self, item: Any, ticket: Any) -> None:
-        slot = next(s for s in self._slots if s.starting is None and s.running is None)
+        slot = next(slot for slot in self._slots if slot.free)
         slot.ticket = ticket
         slot.started = time.monotonic()
         slot.deadline = slot.started + self._limit(item)
@@ -224,7 +268,7 @@ class RayCluster:
     def _events(self) -> list[_Event]:
         pending = [ref for slot in self._slots for ref in (slot.starting, slot.running) if ref is not None]
         deadline = min((slot.deadline for slot in self._slots if slot.running is not None), default=float("inf"))
-        patience = min(max(0.0, deadline - time.monotonic()), 60.0)
+        patience = min(max(0.0, deadline - time.monotonic()), LOOK_SECONDS)
         ray.wait(pending, num_returns=1, timeout=patience)
         ready = set(ray.wait(pending, num_returns=len(pending), timeout=0)[0])
         events = []
@@ -234,10 +278,8 @@ class RayCluster:
             elif slot.running in ready:
                 events.append(self._ended(slot))
             elif slot.running is not None and time.monotonic() > slot.deadline:
-                limit = slot.deadline - slot.started
-                fault = _Fault("timeout", f"stopped after its limit of {limit:g} s")
-                events.append(_Event(slot.ticket, slot, fault=fault))
-                self._replace(slot)
+                events.append(self._overdue(slot))
+        self._use_new_machines()
         return events
 
     def _ended(self, slot: _Slot) -> _Event:
@@ -249,91 +291,84 @@ class RayCluster:
             message = f"Ray stopped {slot.name}: its machine ran low on memory; see limits.memory_mb"
             fault = _Fault("worker_lost", message)
             self._replace(slot)
-        except RayActorError:
-            fault = _Fault("worker_lost", f"the worker process {slot.name} died")
+        except LOST:
+            fault = self._lost(slot)
             self._replace(slot)
         except RayTaskError as error:
             message = f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"[:500]
             fault = _Fault("error", message, error)
         return _Event(slot.ticket, slot, fault=fault)
 
+    def _overdue(self, slot: _Slot) -> _Event:
+        limit = slot.deadline - slot.started
+        fault = _Fault("timeout", f"stopped after its limit of {limit:g} s")
+        if not self._answers(slot):  # its result may have been there long since, on the other side
+            fault = self._lost(slot)
+        self._replace(slot)
+        return _Event(slot.ticket, slot, fault=fault)
+
+    def _lost(self, slot: _Slot) -> _Fault:
+        if self._answers(slot):
+            return _Fault("worker_lost", f"the worker process {slot.name} died")
+        return _Fault("worker_lost", f"the worker {slot.name} went with its machine", with_machine=True)
+
+    def _answers(self, slot: _Slot) -> bool:
+        return self.settings.address is None or answers(slot.node)
+
     def _start(self, slot: _Slot) -> None:
         options: dict[str, Any] = {"num_cpus": self.settings.threads, "max_restarts": 0, "max_task_retries": 0}
         if self.settings.gpus_per_worker:
             options["num_gpus"] = self.settings.gpus_per_worker
-        actor = ray.remote(Worker).options(**options)
-        slot.actor = actor.remote(driver_paths(), self.settings.threads, self.settings.deterministic)
-        self._install(slot)
+        actor = ray.remote(Worker).options(**options, **avoiding(self._shunned))
+        slot.actor, slot.node = actor.remote(driver_paths()), ""
+        slot.starting = slot.actor.greet.remote()
 
     def _install(self, slot: _Slot) -> None:
-        slot.starting = slot.actor.install.remote(*(reference for _, reference in self._shared))
+        about = (self.settings.threads, self.settings.deterministic)
+        slot.starting = slot.actor.install.remote(*about, *(reference for _, reference in self._shared))
 
     def _started(self, slot: _Slot) -> None:
         try:
-            slot.name = ray.get(slot.starting)
-            slot.starting = None
-            self._failed_starts = 0
+            answer = ray.get(slot.starting)
         except RayTaskError as error:
             raise _cause(error) from error
-        except RayActorError as error:
-            self._failed_starts += 1
-            if self._failed_starts >= FAILED_STARTS:
+        except (*LOST, RuntimeEnvSetupError) as error:
+            slot.failed_starts += not slot.node or self._answers(slot)
+            if slot.failed_starts >= FAILED_STARTS:
                 raise ClusterError(f"workers die while they start: {' '.join(str(error).split())[:400]}") from None
             self._start(slot)
+            return
+        if isinstance(answer, Greeting):
+            self._meet(slot, answer)
+        else:
+            slot.starting, slot.failed_starts = None, 0
+
+    def _meet(self, slot: _Slot, greeting: Greeting) -> None:
+        """Give a new worker its job, unless its machine came late and with other versions."""
+        wrong = differences(own_versions(), greeting.versions)
+        slot.name, slot.node = greeting.name, greeting.node
+        if not wrong:
+            self._install(slot)
+            return
+        if greeting.node not in self._shunned:
+            self._shunned.add(greeting.node)
+            self._warn(f"{greeting.name.rpartition(':')[0]} is not used: it has {wrong}; {MEND}")
+        ray.kill(slot.actor)
+        self._start(slot)
+
+    def _use_new_machines(self) -> None:
+        if self.settings.address is None or self.settings.workers is not None or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        for _ in range(_room(self.settings, self._shunned) - len(self._slots)):
+            self._slots.append(_Slot(None))
+            self._start(self._slots[-1])
+        self.workers = max(self.workers, len(self._slots))
 
     def _replace(self, slot: _Slot) -> None:
         slot.running, slot.deadline = None, float("inf")
         ray.kill(slot.actor)
         self._start(slot)
-
-
-def _connect(settings: ClusterSettings) -> None:
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray tells of every dead worker on standard output, also without logs of workers; here it is a row of the archive.
-    ray._private.worker._worker_logs_enabled = False
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
-    try:
-        if settings.address is None:
-            workers = settings.workers or max(1, (os.cpu_count() or 1) // settings.threads)
-            _start_ray(num_cpus=workers * settings.threads, include_dashboard=False, **options)
-        else:
-            _knock(settings.address)
-            ray.init(address=settings.address, **options)
-    except (OSError, OverflowError, GetTimeoutError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        if settings.address is None:
-            raise ClusterError(f"cluster: Ray does not start on this machine ({reason})") from error
-        raise NoCluster(
-            f"cluster.address: no Ray cluster at {settings.address} ({reason}); check it with `ray status`, or leave "
-            "it out for a cluster on this machine"
-        ) from error
-
-
-def _start_ray(**options: Any) -> None:
-    """Start Ray here; once more where a busy machine takes longer than the half minute that Ray waits for itself.
-
-    Raises:
-        RuntimeError: Ray does not come up.
-    """
-    for left in reversed(range(STARTS)):
-        try:
-            ray.init(address="local", **options)
-            return
-        except (OSError, OverflowError, GetTimeoutError, RuntimeError, ValueError):
-            raise
-        except Exception as error:  # Ray raises nothing narrower here
-            ray.shutdown()  # type: ignore[no-untyped-call]
-            if not left:
-                raise RuntimeError(str(error)) from error
-
-
-def _knock(address: str) -> None:
-    """Raise OSError at once where nothing listens: Ray itself waits for minutes, and then ends the process."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def _cause(error: RayTaskError) -> Exception:
@@ -344,14 +379,23 @@ def _cause(error: RayTaskError) -> Exception:
     return ClusterError(f"a worker failed: {type(cause).__name__}: {' '.join(str(cause).split())[:500]}")
 
 
-def _default_workers(settings: ClusterSettings) -> int:
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    count = int(resources.get("CPU", 0) // settings.threads)
-    if settings.gpus_per_worker:
-        count = min(count, int(resources.get("GPU", 0) / settings.gpus_per_worker))
+def _room(settings: ClusterSettings, shunned: Collection[str] = ()) -> int:
+    """Workers that the machines there are can hold."""
+    return sum(n.room(settings.threads, settings.gpus_per_worker) for n in nodes() if n.id not in shunned)
+
+
+def _room_at_start(settings: ClusterSettings) -> int:
+    count = _room(settings)
     if count < 1:
+        there = ", ".join(f"{n.cpus:g} CPUs and {n.gpus:g} GPUs" for n in nodes())
         raise ClusterError(
-            f"the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, a worker needs "
-            f"{settings.threads} and {settings.gpus_per_worker:g}; lower cluster.threads or cluster.gpus_per_worker"
+            f"the cluster's machines have {there}, a worker needs {settings.threads} and "
+            f"{settings.gpus_per_worker:g}; lower cluster.threads or cluster.gpus_per_worker, or say cluster.workers "
+            "where machines come when they are asked for"
         )
     return count
+
+
+def _refuse(strangers: Sequence[str]) -> None:
+    if strangers:
+        raise ClusterError(f"cluster.address: {'; '.join(strangers)}; {MEND}")

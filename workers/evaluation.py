@@ -69,6 +69,7 @@ class Outcome:
         seconds: device-seconds that the evaluation took, over all attempts.
         worker: where it ran.
         attempts: how often it was started.
+        with_machine: of a lost worker: whether its whole machine was lost.
     """
 
     number: int
@@ -80,6 +81,7 @@ class Outcome:
     seconds: float = 0.0
     worker: str = ""
     attempts: int = 1
+    with_machine: bool = False
 
 
 @dataclass(frozen=True)

@@ -774,7 +774,13 @@ def test_inspecting_what_is_not_there(model: str, data: str, wanted: str, refuse
     assert refuse("inspect", model, data).startswith(f"niwaki: {wanted}")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "no-such-host.invalid:6379"])
+def test_ray_client(refuse: Refuse, place: Path) -> None:
+    message = search_refused(refuse, place, {}, "--address", "ray://127.0.0.1:10001")
+    assert "cannot use Ray Client" in message
+    assert "deploy/ray-node worker HEAD:6379 --num-cpus=0" in message
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "no-such-host.invalid:6379"])
 def test_an_address_where_no_cluster_listens(address: str, refuse: Refuse, place: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.archive import Archive
-from search.engine import ReplayMismatch, run_engine
+from search.engine import MOST_TRIES, ReplayMismatch, run_engine
 from spaces.genome import Genome
 from spaces.randomness import seed_for
 from workers.evaluation import FAILED, OK, PROBE, Evaluation, Outcome, Request
@@ -57,9 +57,13 @@ class Unruly:
 
     Args:
         losses: by number, how many attempts in a row lose their worker.
+        with_machine: whether they lose the whole machine.
     """
 
-    def __init__(self, workers: int, seed: int, losses: dict[int, int] | None = None) -> None:
+    def __init__(
+        self, workers: int, seed: int, losses: dict[int, int] | None = None, with_machine: bool = False
+    ) -> None:
+        self._with_machine = with_machine
         self._workers, self._random = workers, random.Random(seed)
         self._losses = dict(losses or {})
         self._running: list[Request] = []
@@ -83,7 +87,8 @@ class Unruly:
         where, seconds = f"worker-{self._random.random()}", 1.0
         if self._losses.get(request.number, 0) > 0:
             self._losses[request.number] -= 1
-            return Outcome(request.number, FAILED, "worker_lost", seconds=seconds, worker=where)
+            lost = Outcome(request.number, FAILED, "worker_lost", seconds=seconds, worker=where)
+            return replace(lost, with_machine=self._with_machine)
         if request.number % 7 == 3:
             return Outcome(request.number, FAILED, "nan", "simulated", seconds=seconds, worker=where)
         return Outcome(request.number, OK, metrics={"accuracy": request.genome.keep[0]}, seconds=seconds, worker=where)
@@ -240,3 +245,14 @@ def test_resuming_from_the_archive_on_disk(
     assert course(plan.told) == course(expected)
     assert course(list(archive.evaluations())) == course(expected)
     archive.close()
+
+
+def test_a_lost_machine_is_no_fault_of_the_candidate() -> None:
+    lost = {3: 7, 4: MOST_TRIES - 1, 5: MOST_TRIES}
+    plan = Chained(4)
+    run_engine(plan, Unruly(2, 1, lost, with_machine=True), Memory(), 4, retries=0)
+    assert plan.told[4].ok
+    assert plan.told[3].outcome.reason == "nan", "what the candidate does by itself"
+    assert plan.told[3].outcome.attempts == 8
+    assert plan.told[5].outcome.reason == "worker_lost", "it must not take machines down for ever"
+    assert plan.told[5].outcome.attempts == MOST_TRIES
