@@ -39,6 +39,13 @@ Set = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/digits.")]
+RunOrAddress = Annotated[
+    str, typer.Argument(metavar="RUN", help="Folder of a run, or its address in storage (s3://BUCKET/FOLDER/NAME).")
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(metavar="URI", help="Publish the run to URI/NAME while it goes on, such as s3://BUCKET/runs."),
+]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster: auto, or HOST:6379 of its head; default: one on this machine.")
 ]
@@ -53,6 +60,7 @@ def search(
     set_: Set = None,
     address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    storage: Storage = None,
     as_json: Json = False,
     quiet: Quietly = False,
 ) -> None:
@@ -64,7 +72,7 @@ def search(
     """
     from search.loading import load_config
 
-    settings = load_config(config, _overrides(set_, address, out))
+    settings = load_config(config, _overrides(set_, address, out, storage))
     from search.run import run_search
 
     with _apart_from_results():
@@ -73,15 +81,26 @@ def search(
 
 
 @app.command()
-def resume(run: Run, address: Address = None, as_json: Json = False, quiet: Quietly = False) -> None:
+def resume(
+    run: RunOrAddress,
+    address: Address = None,
+    out: Annotated[Path, typer.Option(help="Folder of runs to bring a run in storage down to.")] = Path("runs"),
+    storage: Storage = None,
+    as_json: Json = False,
+    quiet: Quietly = False,
+) -> None:
     """Continue a run that was cut off; the result is that of an undisturbed run.
+
+    One in storage is brought down to this machine first, and goes on being published.
 
     Example: niwaki resume runs/digits
     """
+    from search.fetching import bring_run, in_storage
     from search.folder import RunFolder
     from search.loading import override
 
-    config = override(RunFolder(run).load_config(), _overrides(None, address, None))
+    folder = RunFolder(bring_run(run, out) if in_storage(run) else Path(run))
+    config = override(folder.load_config(), _overrides(None, address, None, storage))
     from search.run import run_search
 
     with _apart_from_results():
@@ -427,12 +446,13 @@ def _bad_input() -> tuple[type[Exception], ...]:
 def _failures() -> tuple[type[Exception], ...]:
     from search.engine import ReplayMismatch
     from search.registry import RegistryRefused
+    from search.storage import StorageError
     from search.tracking import TrackingError
     from workers.cluster import ClusterError
     from workers.export import ExportError
     from workers.train import Diverged
 
-    return ClusterError, ReplayMismatch, RegistryRefused, TrackingError, ExportError, Diverged
+    return ClusterError, ReplayMismatch, RegistryRefused, StorageError, TrackingError, ExportError, Diverged
 
 
 def _fail(message: str, code: int) -> int:
@@ -449,12 +469,14 @@ def _apart_from_results() -> AbstractContextManager[Any]:
     return redirect_stdout(sys.stderr)
 
 
-def _overrides(set_: list[str] | None, address: str | None, out: Path | None) -> list[str]:
+def _overrides(set_: list[str] | None, address: str | None, out: Path | None, storage: str | None = None) -> list[str]:
     given = list(set_ or [])
     if address is not None:
         given.append(f"cluster.address={json.dumps(address)}")
     if out is not None:
         given.append(f"out={json.dumps(str(out))}")
+    if storage is not None:
+        given.append(f"storage={json.dumps(storage)}")
     return given
 
 

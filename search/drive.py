@@ -10,6 +10,7 @@ from typing import Any
 
 from search.config import SearchConfig
 from search.folder import RunFolder, RunRecord
+from search.mirror import Mirror, NoMirror
 from search.plan import PlanSettings
 from search.preflight import Preflight
 from search.view import View
@@ -30,6 +31,7 @@ class Drive:
     record: RunRecord
     cluster: RayCluster
     view: View
+    mirror: Mirror = field(default_factory=NoMirror)
     started: float = field(default_factory=time.time)
 
     @property

@@ -15,7 +15,7 @@ import workers.finish.training
 from workers.checkpoint import load_candidate
 from workers.evaluate import Bench, evaluate, weights_path
 from workers.evaluation import FINISH, TRAIN, Outcome, Request
-from workers.finish.candidate import finish_candidate, finishing_of, forget_states
+from workers.finish.candidate import finish_candidate, finishing_of, states_of
 from workers.finish.leg import FAILED_SCORE, Finishing, Leg
 from workers.finish.methods import Method, standing
 from workers.finish.settings import ASHA, PBT, PLAIN, FinishSettings
@@ -161,7 +161,8 @@ def test_states_are_forgotten_and_records_stay(bench: Bench) -> None:
     finish(bench, Tune(bench))
     best = weights(bench)
     finishing = finishing_of(request_of(bench, FINISH), bench.folder)
-    forget_states(finishing)
+    for path in states_of(finishing):
+        path.unlink()
     assert {p.suffix for p in finishing.folder.iterdir()} == {".json"}
     assert same(weights(bench), best)
 
