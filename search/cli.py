@@ -217,31 +217,34 @@ def criteria(
 
 
 @app.command()
-def report(run: Run, as_json: Json = False) -> None:
+def report(run: RunOrAddress, as_json: Json = False) -> None:
     """The front table, the verdicts, the plots and report.html, drawn again from the archive.
 
     Example: niwaki report runs/digits
     """
+    from search.copying import looked_at
+    from search.report import write_report
     from search.run import load_result
 
-    result = load_result(run)
-    from search.report import write_report
-
+    with looked_at(run, keep=True) as folder:
+        result = load_result(folder())
     write_report(result.archive(), result.finals, result.folder.report)
     _tell(result, as_json)
 
 
 @app.command()
-def status(run: Run, as_json: Json = False) -> None:
+def status(run: RunOrAddress, as_json: Json = False) -> None:
     """Where a run stands: progress, front, forecasts, failures, workers and cost so far, on one screen.
 
     Reads the run's folder alone: a copy of it will do.
 
     Example: niwaki status runs/digits
     """
+    from search.copying import looked_at
     from search.watch.snapshot import look
 
-    snapshot = look(run)
+    with looked_at(run) as folder:
+        snapshot = look(folder())
     if as_json:
         from search.watch.words import to_json
 
@@ -253,16 +256,18 @@ def status(run: Run, as_json: Json = False) -> None:
 
 
 @app.command()
-def watch(run: Run) -> None:
+def watch(run: RunOrAddress) -> None:
     """The same as `niwaki status`, redrawn until the run ends; exit code 1 where it did not end well.
 
     Example: niwaki watch runs/digits
     """
+    from search.copying import looked_at
     from search.watch.snapshot import look
     from search.watch.terminal import watch as follow
 
     try:
-        snapshot = follow(lambda: look(run), _stdout())
+        with looked_at(run) as folder:
+            snapshot = follow(lambda: look(folder()), _stdout())
     except KeyboardInterrupt:
         return  # of the watching alone: the run goes on
     if snapshot.phase != "finished":
@@ -271,7 +276,7 @@ def watch(run: Run) -> None:
 
 @app.command()
 def page(
-    run: Run,
+    run: RunOrAddress,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")] = 8484,
     to: Annotated[
         Path | None, typer.Option(help="Write the page as it is now to this file, and serve nothing.")
@@ -283,30 +288,32 @@ def page(
 
     Example: niwaki page runs/digits
     """
+    from search.copying import looked_at
     from search.watch.snapshot import look
 
-    snapshot = look(run)
-    if to is not None:
-        from search.watch.page import build_page
-        from workers.atomic import replacing
+    with looked_at(run) as folder:
+        if to is not None:
+            from search.watch.page import build_page
+            from workers.atomic import replacing
 
-        with replacing(to) as temporary:
-            temporary.write_text(build_page(snapshot), encoding="utf-8", errors="replace")
-        typer.echo(f"page: {to}")
-        return
-    from search.watch.server import make_server
-
-    with make_server(lambda: look(run), port) as server:
-        typer.echo(f"http://127.0.0.1:{server.server_port}  (Ctrl-C ends it; the run goes on)")
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
+            with replacing(to) as temporary:
+                temporary.write_text(build_page(look(folder())), encoding="utf-8", errors="replace")
+            typer.echo(f"page: {to}")
             return
+        from search.watch.server import make_server
+
+        look(folder())  # what cannot be shown is refused before a port is opened
+        with make_server(lambda: look(folder()), port) as server:
+            typer.echo(f"http://127.0.0.1:{server.server_port}  (Ctrl-C ends it; the run goes on)")
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                return
 
 
 @app.command()
 def export(
-    run: Run,
+    run: RunOrAddress,
     max_params: Annotated[int | None, typer.Option(min=1, help="At most this many parameters.")] = None,
     max_macs: Annotated[int | None, typer.Option(min=1, help="At most this many MACs per image.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(min=0, help="At most this latency, as in the report.")] = None,
@@ -327,11 +334,12 @@ def export(
 
     Example: niwaki export runs/digits --max-params 10000 --format onnx
     """
+    from search.copying import looked_at
     from search.exporting import Limits, export_candidate
 
     limits = Limits(max_params, max_macs, max_latency_ms, max_accuracy_drop, candidate)
-    with _apart_from_results():
-        exported = export_candidate(run, limits, format_, to, register, alias)
+    with _apart_from_results(), looked_at(run, weights=True) as folder:
+        exported = export_candidate(folder(), limits, format_, to, register, alias)
     if as_json:
         _print_json(exported.to_json())
         return
@@ -364,8 +372,8 @@ def sync(run: Run, as_json: Json = False) -> None:
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B")],
+    first: Annotated[str, typer.Argument(metavar="RUN_A")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B")],
     as_json: Json = False,
 ) -> None:
     """Whether two runs' archives are equal in every column but the wall-clock ones; exit code 1 if not.
@@ -374,12 +382,15 @@ def compare(
     """
     from search.archive import read_archive
     from search.comparison import compare_archives
+    from search.copying import looked_at
     from search.folder import RunFolder
 
     tables = []
-    for path in (first, second):
-        RunFolder(path).load_config()
-        tables.append(read_archive(RunFolder(path).archive))
+    for run in (first, second):
+        with looked_at(run) as path:
+            folder = RunFolder(path())
+            folder.load_config()
+            tables.append(read_archive(folder.archive))
     comparison = compare_archives(*tables)
     if as_json:
         _print_json(comparison.to_json())

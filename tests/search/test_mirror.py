@@ -201,9 +201,9 @@ def test_what_could_not_be_published_in_the_end_is_an_error_with_the_mend(
             raise StorageError("storage: no space")
 
     monkeypatch.setattr(Place, "write", write)
-    with pytest.raises(StorageError, match=r"no space.* is finished and whole in .*here/small.*`niwaki resume .*small`"):
-        with driving(config_in(tmp_path)):
-            pass
+    said = r"no space.* is finished and whole in .*here/small.*`niwaki resume .*small`"
+    with pytest.raises(StorageError, match=said), driving(config_in(tmp_path)):
+        pass
 
 
 def test_a_storage_that_hangs_does_not_keep_a_stopped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,12 +215,15 @@ def test_a_storage_that_hangs_does_not_keep_a_stopped_run(tmp_path: Path, monkey
             held.wait(60)
         real(self, name, content)
 
-    monkeypatch.setattr(Place, "write", write)
-    view = Heard()
-    with pytest.raises(KeyboardInterrupt):
+    def stopped() -> None:
         with driving(config_in(tmp_path), view) as (folder, archive, _):
             commit(archive, folder, 4)
             raise KeyboardInterrupt
+
+    monkeypatch.setattr(Place, "write", write)
+    view = Heard()
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     held.set()
     assert "not published" in view.warnings[-1]
 
@@ -253,9 +256,8 @@ def test_another_run_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_second_driver_stays_away_while_the_first_is_at_work(tmp_path: Path) -> None:
     first, second = config_in(tmp_path), config_in(tmp_path, "there")
-    with driving(first):
-        with pytest.raises(ConfigError, match="a driver on .* runs this search"):
-            agree(stored(second), second, lambda _: None)
+    with driving(first), pytest.raises(ConfigError, match=r"a driver on .* runs this search"):
+        agree(stored(second), second, lambda _: None)
     agree(stored(second), second, lambda _: None)
 
 
@@ -271,7 +273,8 @@ def test_a_driver_that_was_killed_is_taken_for_dead_after_a_while(tmp_path: Path
 
 def test_a_driver_whose_run_was_taken_over_stops(tmp_path: Path) -> None:
     config = config_in(tmp_path)
-    with pytest.raises(Superseded, match="taken this run over"):
+
+    def drive() -> None:
         with driving(config) as (folder, archive, mirror):
             commit(archive, folder, 2)
             until(lambda: rows_in(config) == 2)
@@ -279,6 +282,9 @@ def test_a_driver_whose_run_was_taken_over_stops(tmp_path: Path) -> None:
             commit(archive, folder, 4)
             until(lambda: mirror._lost is not None)
             mirror.check()
+
+    with pytest.raises(Superseded, match="taken this run over"):
+        drive()
     assert rows_in(config) == 2
 
 

@@ -29,7 +29,9 @@ def test_what_is_written_is_read_listed_and_removed(place: Place) -> None:
     assert place.names() == {"c": 0}
 
 
-def test_a_file_that_could_not_be_written_to_its_end_is_not_there(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_could_not_be_written_to_its_end_is_not_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.write("weights", b"whole")
 
     def torn(self: Place, path: str, content: bytes) -> None:
