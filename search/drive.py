@@ -46,7 +46,8 @@ class Drive:
     @cached_property
     def settings(self) -> RunSettings:
         """What workers need to know."""
-        return run_settings(self.preflight, self.folder)
+        keeper = self.cluster.keeper(self.folder.path.absolute())
+        return replace(run_settings(self.preflight, self.folder), run=self.record.id, keeper=keeper)
 
     def note(self, **changes: Any) -> None:
         """Change the run's record, here and on disk."""

@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
 
 from workers.evaluation import FAILED, Outcome, Request
+from workers.reach import RemoteKeeper, start_keeper
 
 Job = Callable[[Any], Any]
 Builder = Callable[..., Job]
@@ -208,6 +210,10 @@ class RayCluster:
         self.release()
         if self._owns_ray:
             ray.shutdown()
+
+    def keeper(self, folder: Path) -> RemoteKeeper | None:
+        """Who hands out files of ``folder`` to machines that do not see it; ``None`` where there is only this one."""
+        return None if self.settings.address is None else start_keeper(folder)
 
     def share(self, value: Any) -> Any:
         """A reference to ``value`` in the object store: the one there is, where the job before was given it as well."""

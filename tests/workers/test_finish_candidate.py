@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_bench import TRAINING, small_bench
 
-import workers.finish.training
+import workers.evaluate
 from workers.checkpoint import load_candidate
 from workers.evaluate import Bench, evaluate, weights_path
 from workers.evaluation import FINISH, TRAIN, Outcome, Request
@@ -22,6 +22,7 @@ from workers.finish.settings import ASHA, PBT, PLAIN, FinishSettings
 from workers.finish.training import train_leg
 from workers.jobs import RunSettings
 from workers.measure.accuracy import measure_accuracy
+from workers.shelf import Shelf
 from workers.train import Diverged
 
 FINISHING = FinishSettings(PBT, 3, 6, 2, {"learning_rate": (0.001, 0.03), "distillation": (0.0, 1.0)})
@@ -63,7 +64,7 @@ def bench(trained_bench: Bench, tmp_path: Path) -> Bench:
     path = weights_path(tmp_path, request_of(trained_bench, TRAIN))
     path.parent.mkdir()
     path.write_bytes(weights_path(trained_bench.folder, request_of(trained_bench, TRAIN)).read_bytes())
-    return replace(trained_bench, folder=tmp_path)
+    return replace(trained_bench, shelf=Shelf(tmp_path, tmp_path))
 
 
 def request_of(bench: Bench, stage: str) -> Request:
@@ -170,14 +171,14 @@ def test_states_are_forgotten_and_records_stay(bench: Bench) -> None:
 def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = workers.finish.training.train
+    real = workers.evaluate.train
 
     def diverging(network: Any, data: Any, settings: Any, *rest: Any, until: int) -> None:
         if until == 2 and settings.learning_rate != bench.training.learning_rate:
             raise Diverged("the loss is not finite in epoch 1")
         real(network, data, settings, *rest, until=until)
 
-    monkeypatch.setattr(workers.finish.training, "train", diverging)
+    monkeypatch.setattr(workers.evaluate, "train", diverging)
     assert finish(bench, Tune(bench)).status == "ok"
     finishing = finishing_of(request_of(bench, FINISH), bench.folder)
     assert "nan" in (finishing.folder / "000-001.json").read_text()
@@ -187,7 +188,7 @@ def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
 
     for path in finishing.folder.iterdir():
         path.unlink()
-    monkeypatch.setattr(workers.finish.training, "train", always)
+    monkeypatch.setattr(workers.evaluate, "train", always)
     outcome = finish(bench, Tune(bench))
     assert (outcome.status, outcome.reason) == ("failed", "nan")
     assert "not finite" in outcome.message
