@@ -20,6 +20,7 @@ from workers.checkpoint import load_candidate
 from workers.evaluate import Bench, evaluate, weights_path
 from workers.evaluation import PROBE, SCRATCH, TRAIN, Request
 from workers.measure.accuracy import measure_accuracy
+from workers.shelf import Shelf
 
 
 @pytest.fixture(scope="module")
