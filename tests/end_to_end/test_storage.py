@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from pyarrow.fs import FileSystem
-from tiny_runs import PATIENCE, archive, rows, run, start, write_config
+from tiny_runs import PATIENCE, archive, rows, run, same_tensors, start, write_config
 
 from search.comparison import compare_archives
 from search.fetching import copy_down
@@ -117,7 +117,7 @@ def _nothing_of_it_was_done_again(left: Path, found: Path) -> None:
         for name in ("number", "candidate", "committed_at", "seconds"):
             assert before[name].to_pylist() == after[name].to_pylist()[: before.num_rows]
     for path in (left / "weights").glob("*.safetensors"):
-        assert path.read_bytes() == (found / "weights" / path.name).read_bytes(), path.name
+        assert same_tensors(path, found / "weights" / path.name), path.name
 
 
 def _kill_with_ray(process: subprocess.Popen[str]) -> None:
