@@ -99,12 +99,13 @@ def resume(
     from search.folder import RunFolder
     from search.loading import override
 
-    folder = RunFolder(bring_run(run, out) if in_storage(run) else Path(run))
+    view = _view(quiet)
+    folder = RunFolder(bring_run(run, out, view.step) if in_storage(run) else Path(run))
     config = override(folder.load_config(), _overrides(None, address, None, storage))
     from search.run import run_search
 
     with _apart_from_results():
-        result = run_search(config, _view(quiet))
+        result = run_search(config, view)
     _tell(result, as_json)
 
 

@@ -26,6 +26,8 @@ from workers.tensors import CheckpointError, check_tensors
 AT_ONCE = 8
 """Files that are read at the same time."""
 
+MEND = "check the address, the bucket, and what the environment says (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …)"
+
 KEPT = (TRAIN, SCRATCH, FINISH)
 """Stages whose weights a run keeps."""
 
@@ -56,7 +58,7 @@ def split_address(run: str) -> tuple[str, str]:
     return storage, name
 
 
-def bring_run(run: str, out: Path) -> Path:
+def bring_run(run: str, out: Path, tell: Callable[[str], None]) -> Path:
     """Bring the run at an address in storage down to its folder in ``out``; that folder.
 
     Raises:
@@ -72,9 +74,9 @@ def bring_run(run: str, out: Path) -> Path:
             f"{folder.path}: a run lies there already; `niwaki resume {folder.path}` goes on with it where it is the "
             "latest copy, else choose another folder (--out DIR)"
         )
-    if place.read("run.json") is None:
+    if _read_record(place) is None:
         raise ConfigError(f"{place.uri}: no run there; give the address of one, such as s3://BUCKET/FOLDER/NAME")
-    bring_down(place, folder.path, storage)
+    bring_down(place, folder.path, storage, tell)
     return folder.path
 
 
@@ -87,18 +89,18 @@ def agree(place: Place, config: SearchConfig, tell: Callable[[str], None]) -> No
         StorageError: storage does not answer.
     """
     folder = RunFolder(config.folder)
-    there = place.read("run.json")
+    there = _read_record(place)
+    _try_writing(place)
     if there is None:
         return
     if not folder.exists():
-        tell(f"bringing the run down from {place.uri}")
-        bring_down(place, folder.path, str(config.storage))
+        bring_down(place, folder.path, str(config.storage), tell)
         return
     if folder.load_record().id.encode() not in there:
         raise ConfigError(
             f"storage: another run lies at {place.uri}; choose another name (--set name=…) or another storage"
         )
-    ledger, holder = read_ledger(folder.path), wait_until_free(place)
+    ledger, holder = read_ledger(folder.path), wait_until_free(place, tell)
     if holder is not None and (ledger is None or holder.driver not in ledger.drivers):
         raise ConfigError(
             f"storage: the run went on elsewhere (on {holder.host}) since {folder.path} was left; move that folder "
@@ -106,13 +108,14 @@ def agree(place: Place, config: SearchConfig, tell: Callable[[str], None]) -> No
         )
 
 
-def bring_down(place: Place, path: Path, storage: str) -> None:
+def bring_down(place: Place, path: Path, storage: str, tell: Callable[[str], None]) -> None:
     """Copy the run in ``place`` to ``path``, whole or not at all, and check it.
 
     Raises:
         ConfigError, ArchiveError, StorageError: as :func:`bring_run`.
     """
-    holder = wait_until_free(place)
+    holder = wait_until_free(place, tell)
+    tell(f"bringing the run down from {place.uri}")
     names = [name for name in place.names() if name != DRIVER]
     temporary = path.parent / f".{secrets.token_hex(4)}.{path.name}"
     try:
@@ -128,6 +131,22 @@ def bring_down(place: Place, path: Path, storage: str) -> None:
             ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read_record(place: Place) -> bytes | None:
+    try:
+        return place.read("run.json")
+    except StorageError as error:
+        raise StorageError(f"{error}; {MEND}") from None
+
+
+def _try_writing(place: Place) -> None:
+    """Find out before any work whether there is a bucket, and who may write there."""
+    try:
+        place.write(".try", b"")
+        place.remove(".try")
+    except StorageError as error:
+        raise StorageError(f"{error}; {MEND}") from None
 
 
 def copy_down(place: Place, names: Iterable[str], folder: Path) -> None:

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter
@@ -53,8 +54,11 @@ def read_holder(place: Place) -> Holder | None:
         return None
 
 
-def wait_until_free(place: Place) -> Holder | None:
+def wait_until_free(place: Place, tell: Callable[[str], None]) -> Holder | None:
     """Return when nobody drives the run, with who did last; a driver that was killed is waited for, in vain.
+
+    Args:
+        tell: called where there is something to wait for.
 
     Raises:
         ConfigError: somebody does.
@@ -62,6 +66,8 @@ def wait_until_free(place: Place) -> Holder | None:
     """
     first = read_holder(place)
     deadline = time.monotonic() + PATIENCE_SECONDS
+    if first is not None and not first.ended:
+        tell(f"the last driver, on {first.host}, did not say that it ended: {PATIENCE_SECONDS:g} s for a sign of it")
     while (holder := read_holder(place)) is not None and not holder.ended and time.monotonic() < deadline:
         if holder != first:
             raise ConfigError(f"{place.uri}: a driver on {holder.host} runs this search; wait for it, or stop it")

@@ -46,6 +46,9 @@ class Mirror(Protocol):
     def check(self) -> None:
         """Raise :class:`search.lease.Superseded` where another driver took the run over."""
 
+    def warn(self, view: View) -> None:
+        """Warn ``view`` from now on, of a storage that does not answer."""
+
 
 class NoMirror:
     """Of a run that is on this machine alone."""
@@ -55,6 +58,8 @@ class NoMirror:
             path.unlink(missing_ok=True)
 
     def check(self) -> None: ...
+
+    def warn(self, view: View) -> None: ...
 
 
 @contextmanager
@@ -84,7 +89,7 @@ class Publisher:
     """The :class:`Mirror` behind :func:`mirrored`; it takes the run's lease, and lets go of it in the end."""
 
     def __init__(self, folder: RunFolder, place: Place, storage: str, view: View) -> None:
-        self._folder, self._place, self._view = folder, place, view
+        self._folder, self._place, self._view, self._warned = folder, place, view, view
         self._lease = Lease(place)
         known = read_ledger(folder.path)
         there = place.names()
@@ -115,6 +120,10 @@ class Publisher:
         if self._lost is not None:
             raise self._lost
 
+    def warn(self, view: View) -> None:
+        """See :class:`Mirror`."""
+        self._warned = view
+
     def finish(self) -> None:
         """Wait until everything is published, the report included.
 
@@ -135,7 +144,7 @@ class Publisher:
         """Publish what can be published within a few seconds; of what is left it is only said so."""
         self._end(STOP_SECONDS)
         if self._thread.is_alive() or self._problem:
-            self._view.warn(
+            self._warned.warn(
                 f"storage {self._place.uri}: the last changes are not published; resume this run where it is"
             )
 
@@ -153,7 +162,7 @@ class Publisher:
             try:
                 self._round(ending)
                 if self._problem:
-                    self._view.warn(f"storage {self._place.uri}: answers again; the run is published")
+                    self._warned.warn(f"storage {self._place.uri}: answers again; the run is published")
                 self._problem, wait = "", ROUND_SECONDS
                 if ending:
                     return
@@ -163,7 +172,7 @@ class Publisher:
             except Exception as error:  # of storage, or of this machine's disk: neither is the search's business
                 text = str(error) if isinstance(error, StorageError) else without_secrets(error)
                 if not self._problem:
-                    self._view.warn(f"{text}. The search goes on; what is new is published when storage answers")
+                    self._warned.warn(f"{text}. The search goes on; what is new is published when storage answers")
                 self._problem = text
                 wait = min(2 * wait, LONGEST_WAIT if not ending else 2.0)
             self._ending.wait(wait) if not ending else time.sleep(min(wait, 2.0))

@@ -99,6 +99,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
         with folder.locked(), mirrored(folder, place, config.storage, view) as mirror, noted(folder, view) as noting:
+            mirror.warn(noting)
             keep_earlier(earlier, folder)
             finals = _search(Drive(preflight, folder, record, cluster, noting, mirror), expected)
     finally:

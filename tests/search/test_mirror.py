@@ -42,6 +42,9 @@ def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+def say_nothing(_: str) -> None: ...
+
+
 def rows_in(config: SearchConfig) -> int:
     """Rows that storage shows."""
     archive = Path(config.out).parent / "store" / config.name / "archive"
@@ -58,7 +61,7 @@ def test_a_finished_run_is_in_storage_whole_and_comes_down_as_it_was(tmp_path: P
     names = stored(config).names()
     assert {"config.yaml", "run.json", "report/measurements.json", "archive/part-000001024.parquet"} <= names.keys()
     assert not any("journal" in name or name.startswith(".") for name in names)
-    path = bring_run(f"{config.storage}/small", tmp_path / "there")
+    path = bring_run(f"{config.storage}/small", tmp_path / "there", say_nothing)
     there = RunFolder(path)
     assert there.load_config() == config.model_copy(update={"out": tmp_path / "there"})
     assert there.load_record() == folder.load_record()
@@ -233,15 +236,15 @@ def test_a_run_is_gone_on_with_on_another_machine_and_not_on_the_first(tmp_path:
     with driving(first) as (folder, archive, _):
         commit(archive, folder, 10)
     second = config_in(tmp_path, "there")
-    agree(stored(second), second, lambda _: None)
+    agree(stored(second), second, say_nothing)
     with driving(second) as (folder, archive, _):
         assert list(archive.evaluations()) == [evaluation(n) for n in range(10)]
         commit(archive, folder, 15)
-    agree(stored(second), second, lambda _: None)
+    agree(stored(second), second, say_nothing)
     with pytest.raises(ConfigError, match=r"went on elsewhere.*niwaki resume file://"):
-        agree(stored(first), first, lambda _: None)
+        agree(stored(first), first, say_nothing)
     third = config_in(tmp_path, "third")
-    agree(stored(third), third, lambda _: None)
+    agree(stored(third), third, say_nothing)
     assert list(Archive(RunFolder(third.folder).archive).evaluations()) == [evaluation(n) for n in range(15)]
 
 
@@ -251,14 +254,14 @@ def test_another_run_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
     other = config_in(tmp_path, "there")
     RunFolder(other.folder).start(other, "space", 4)
     with pytest.raises(ConfigError, match="another run lies at"):
-        agree(stored(other), other, lambda _: None)
+        agree(stored(other), other, say_nothing)
 
 
 def test_a_second_driver_stays_away_while_the_first_is_at_work(tmp_path: Path) -> None:
     first, second = config_in(tmp_path), config_in(tmp_path, "there")
     with driving(first), pytest.raises(ConfigError, match=r"a driver on .* runs this search"):
-        agree(stored(second), second, lambda _: None)
-    agree(stored(second), second, lambda _: None)
+        agree(stored(second), second, say_nothing)
+    agree(stored(second), second, say_nothing)
 
 
 def test_a_driver_that_was_killed_is_taken_for_dead_after_a_while(tmp_path: Path) -> None:
@@ -266,9 +269,11 @@ def test_a_driver_that_was_killed_is_taken_for_dead_after_a_while(tmp_path: Path
     with driving(config) as (_, _archive, _mirror):
         pass
     Lease(stored(config))._write(7)  # renewed once, and never again
+    said: list[str] = []
     started = time.monotonic()
-    assert search.lease.wait_until_free(stored(config)) is not None
+    assert search.lease.wait_until_free(stored(config), said.append) is not None
     assert time.monotonic() - started >= search.lease.PATIENCE_SECONDS
+    assert "did not say that it ended" in said[0]
 
 
 def test_a_driver_whose_run_was_taken_over_stops(tmp_path: Path) -> None:
@@ -309,7 +314,7 @@ def test_a_damaged_run_is_not_brought_down(tmp_path: Path, name: str, damage: st
     if damage == "cut":
         path.write_bytes(content[: len(content) // 2])
     with pytest.raises(error) as caught:
-        bring_run(f"{config.storage}/small", tmp_path / "there")
+        bring_run(f"{config.storage}/small", tmp_path / "there", say_nothing)
     assert path.name in str(caught.value)
     assert "/there/." not in str(caught.value), "a folder that is gone by then helps nobody"
     assert list((tmp_path / "there").iterdir()) == []
@@ -317,9 +322,9 @@ def test_a_damaged_run_is_not_brought_down(tmp_path: Path, name: str, damage: st
 
 def test_nothing_to_bring_down_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run there"):
-        bring_run((tmp_path / "store" / "small").as_uri(), tmp_path / "there")
+        bring_run((tmp_path / "store" / "small").as_uri(), tmp_path / "there", say_nothing)
     with pytest.raises(ConfigError, match="no name of a run"):
-        bring_run("file:///store/..", tmp_path / "there")
+        bring_run("file:///store/..", tmp_path / "there", say_nothing)
 
 
 def test_a_run_that_lies_here_is_not_brought_down_over(tmp_path: Path) -> None:
@@ -327,7 +332,7 @@ def test_a_run_that_lies_here_is_not_brought_down_over(tmp_path: Path) -> None:
     with driving(config):
         pass
     with pytest.raises(ConfigError, match="lies there already"):
-        bring_run(f"{config.storage}/small", config.out)
+        bring_run(f"{config.storage}/small", config.out, say_nothing)
 
 
 def test_a_resumed_run_sends_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
