@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType
@@ -104,12 +105,30 @@ def open_place(uri: str) -> Place:
     """
     try:
         files, path = FileSystem.from_uri(uri)
+        if files.type_name == "s3":
+            files = _impatient(files.region)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ConfigError(
             f"storage: {redact(uri)}: {without_secrets(error)}; give s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or "
             "file:///FOLDER, and credentials by the environment"
         ) from None
     return Place(redact(uri), files, path.rstrip("/"))
+
+
+def _impatient(region: str) -> FileSystem:
+    """S3 that gives up after seconds: it is tried again here, and a process ends only when its last request has."""
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem  # not in every build of Arrow
+
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    return S3FileSystem(
+        region=region,
+        scheme=endpoint.scheme or "https",
+        endpoint_override=endpoint.netloc.rpartition("@")[2] or None,
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=2),
+        connect_timeout=5.0,
+        request_timeout=10.0,
+        background_writes=False,
+    )
 
 
 def without_secrets(error: Exception) -> str:

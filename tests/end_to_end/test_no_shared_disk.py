@@ -64,7 +64,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
             process.wait()
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3000)
 def test_the_archive_is_that_of_one_machine(cluster: tuple[str, Path], tmp_path: Path) -> None:
     address, runs = cluster
     run(tmp_path, "search", write_config(tmp_path, **SETTINGS), "--address", address, "--out", runs, "--quiet")

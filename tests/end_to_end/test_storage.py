@@ -58,7 +58,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.wait()
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_the_head_dies_three_times_and_fresh_machines_go_on_from_s3(tmp_path: Path, bucket: str) -> None:
     undisturbed = tmp_path / "undisturbed"
     run(undisturbed, "search", _config(undisturbed), "--quiet")
