@@ -22,7 +22,7 @@ from workers.finish.settings import ASHA, PBT, PLAIN, FinishSettings
 from workers.finish.training import train_leg
 from workers.jobs import RunSettings
 from workers.measure.accuracy import measure_accuracy
-from workers.shelf import Shelf
+from workers.shelf import FolderKeeper, Shelf
 from workers.train import Diverged
 
 FINISHING = FinishSettings(PBT, 3, 6, 2, {"learning_rate": (0.001, 0.03), "distillation": (0.0, 1.0)})
@@ -156,6 +156,32 @@ def test_damaged_records_and_states_cost_a_leg_and_not_the_result(bench: Bench) 
     tune = Tune(bench)
     assert finish(bench, tune).metrics == expected.metrics
     assert tune.trained == ["002-001"]
+
+
+@dataclass
+class Elsewhere(Tune):
+    """Every leg on another machine, none of which sees the run's folder."""
+
+    def __call__(self, finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> tuple[str, str]:
+        driver = self.bench.folder
+        while legs := [leg for leg in standing(method, scores).following if isinstance(leg, Leg)]:
+            leg = legs[int(self.order.integers(len(legs)))]
+            shelf = Shelf(driver.parent / f"machine-{leg.name}" / "run", driver, FolderKeeper(driver))
+            there = replace(finishing, folder=shelf.here(finishing.folder))
+            scores[leg.member, leg.number] = train_leg(leg, there, replace(self.bench, shelf=shelf)).score
+        return "", ""
+
+
+def test_legs_on_machines_without_a_disk_in_common_end_as_on_one(bench: Bench, tmp_path: Path) -> None:
+    expected = finish(bench, Tune(bench))
+    best = weights(bench)
+    driver = tmp_path / "driver"
+    path = weights_path(driver, request_of(bench, TRAIN))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(weights_path(bench.folder, request_of(bench, TRAIN)).read_bytes())
+    apart = replace(bench, shelf=Shelf(driver, driver))
+    assert finish(apart, Elsewhere(apart)).metrics == expected.metrics
+    assert same(weights(apart), best)
 
 
 def test_states_are_forgotten_and_records_stay(bench: Bench) -> None:
