@@ -95,7 +95,7 @@ class Publisher:
         there = place.names()
         self._ledger = known if known is not None and known.storage == storage else Ledger(storage)
         self._ledger.sent = {name: sent for name, sent in self._ledger.sent.items() if name in there}
-        self._ledger.drivers = (*self._ledger.drivers[-1:], self._lease.driver)
+        self._ledger.drivers = (*self._ledger.drivers[-99:], self._lease.driver)
         self._ledger.save(folder.path)  # before the lease: a folder must know every driver that storage may name
         self._lease.take()
         self._lost: Superseded | None = None
