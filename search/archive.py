@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +28,8 @@ from workers.evaluation import Evaluation
 
 ROWS_PER_PART = 1024
 PUBLISH_SECONDS = 1.0
+SEALED = "sealed"
+"""The mark of a part that never changes again."""
 
 
 class ArchiveError(RuntimeError):
@@ -125,6 +130,47 @@ def read_archive(folder: Path) -> pa.Table:
     return pa.concat_tables(parts or [SCHEMA.empty_table()])
 
 
+@dataclass(frozen=True)
+class Part:
+    """A Parquet part of an archive as it stands: ``mark`` changes when rows are added, ``content`` makes the file."""
+
+    name: str
+    mark: str
+    content: Callable[[], bytes]
+
+
+def committed_parts(folder: Path, known: Mapping[str, str]) -> list[Part]:
+    """The parts that a copy of the archive lacks, in order, with every row that is durable by now.
+
+    The last is made from the journal, so nothing has to be committed after a row for it to be in there. Any thread may
+    ask while the driver writes.
+
+    Args:
+        known: marks of the parts that the copy has, by name.
+
+    Raises:
+        ArchiveError: the archive is damaged.
+    """
+    while True:
+        journals = _starts(folder, "_journal", "jsonl")
+        starts = _starts(folder, "part", "parquet")
+        last = journals[-1] if journals else sys.maxsize
+        sealed = [_part_path(folder, start) for start in starts if start < last]
+        parts = [Part(path.name, SEALED, path.read_bytes) for path in sealed if known.get(path.name) != SEALED]
+        if not journals:
+            return parts
+        journal, name = _journal_path(folder, last), _part_path(folder, last).name
+        try:
+            if known.get(name) == str(journal.stat().st_size):
+                return parts
+            rows, sound = _read_journal(journal)
+        except FileNotFoundError:
+            continue  # sealed since the folder was listed
+        if rows and known.get(name) != str(sound):
+            parts.append(Part(name, str(sound), partial(_part_bytes, rows)))
+        return parts
+
+
 def check_archive(folder: Path) -> None:
     """Read the archive in ``folder`` as a driver would, and change nothing; a folder without one is in order.
 
@@ -217,7 +263,14 @@ def _read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def _write_part(path: Path, rows: list[dict[str, Any]]) -> None:
     with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, write_page_checksum=True)
+        temporary.write_bytes(_part_bytes(rows))
+
+
+def _part_bytes(rows: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, write_page_checksum=True)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _part_path(folder: Path, start: int) -> Path:

@@ -39,6 +39,13 @@ Set = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/digits.")]
+RunOrAddress = Annotated[
+    str, typer.Argument(metavar="RUN", help="Folder of a run, or its address in storage (s3://BUCKET/FOLDER/NAME).")
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(metavar="URI", help="Publish the run to URI/NAME while it goes on, such as s3://BUCKET/runs."),
+]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster: auto, or HOST:6379 of its head; default: one on this machine.")
 ]
@@ -53,6 +60,7 @@ def search(
     set_: Set = None,
     address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder that holds the runs.")] = None,
+    storage: Storage = None,
     as_json: Json = False,
     quiet: Quietly = False,
 ) -> None:
@@ -64,7 +72,7 @@ def search(
     """
     from search.loading import load_config
 
-    settings = load_config(config, _overrides(set_, address, out))
+    settings = load_config(config, _overrides(set_, address, out, storage))
     from search.run import run_search
 
     with _apart_from_results():
@@ -73,19 +81,31 @@ def search(
 
 
 @app.command()
-def resume(run: Run, address: Address = None, as_json: Json = False, quiet: Quietly = False) -> None:
+def resume(
+    run: RunOrAddress,
+    address: Address = None,
+    out: Annotated[Path, typer.Option(help="Folder of runs to bring a run in storage down to.")] = Path("runs"),
+    storage: Storage = None,
+    as_json: Json = False,
+    quiet: Quietly = False,
+) -> None:
     """Continue a run that was cut off; the result is that of an undisturbed run.
+
+    One in storage is brought down to this machine first, and goes on being published.
 
     Example: niwaki resume runs/digits
     """
+    from search.fetching import bring_run, in_storage
     from search.folder import RunFolder
     from search.loading import override
 
-    config = override(RunFolder(run).load_config(), _overrides(None, address, None))
+    view = _view(quiet)
+    folder = RunFolder(bring_run(run, out, view.step) if in_storage(run) else Path(run))
+    config = override(folder.load_config(), _overrides(None, address, None, storage))
     from search.run import run_search
 
     with _apart_from_results():
-        result = run_search(config, _view(quiet))
+        result = run_search(config, view)
     _tell(result, as_json)
 
 
@@ -198,31 +218,34 @@ def criteria(
 
 
 @app.command()
-def report(run: Run, as_json: Json = False) -> None:
+def report(run: RunOrAddress, as_json: Json = False) -> None:
     """The front table, the verdicts, the plots and report.html, drawn again from the archive.
 
     Example: niwaki report runs/digits
     """
+    from search.copying import looked_at
+    from search.report import write_report
     from search.run import load_result
 
-    result = load_result(run)
-    from search.report import write_report
-
+    with looked_at(run, keep=True) as folder:
+        result = load_result(folder())
     write_report(result.archive(), result.finals, result.folder.report)
     _tell(result, as_json)
 
 
 @app.command()
-def status(run: Run, as_json: Json = False) -> None:
+def status(run: RunOrAddress, as_json: Json = False) -> None:
     """Where a run stands: progress, front, forecasts, failures, workers and cost so far, on one screen.
 
     Reads the run's folder alone: a copy of it will do.
 
     Example: niwaki status runs/digits
     """
+    from search.copying import looked_at
     from search.watch.snapshot import look
 
-    snapshot = look(run)
+    with looked_at(run) as folder:
+        snapshot = look(folder())
     if as_json:
         from search.watch.words import to_json
 
@@ -234,16 +257,18 @@ def status(run: Run, as_json: Json = False) -> None:
 
 
 @app.command()
-def watch(run: Run) -> None:
+def watch(run: RunOrAddress) -> None:
     """The same as `niwaki status`, redrawn until the run ends; exit code 1 where it did not end well.
 
     Example: niwaki watch runs/digits
     """
+    from search.copying import looked_at
     from search.watch.snapshot import look
     from search.watch.terminal import watch as follow
 
     try:
-        snapshot = follow(lambda: look(run), _stdout())
+        with looked_at(run) as folder:
+            snapshot = follow(lambda: look(folder()), _stdout())
     except KeyboardInterrupt:
         return  # of the watching alone: the run goes on
     if snapshot.phase != "finished":
@@ -252,7 +277,7 @@ def watch(run: Run) -> None:
 
 @app.command()
 def page(
-    run: Run,
+    run: RunOrAddress,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0: a free one.")] = 8484,
     to: Annotated[
         Path | None, typer.Option(help="Write the page as it is now to this file, and serve nothing.")
@@ -264,30 +289,32 @@ def page(
 
     Example: niwaki page runs/digits
     """
+    from search.copying import looked_at
     from search.watch.snapshot import look
 
-    snapshot = look(run)
-    if to is not None:
-        from search.watch.page import build_page
-        from workers.atomic import replacing
+    with looked_at(run) as folder:
+        if to is not None:
+            from search.watch.page import build_page
+            from workers.atomic import replacing
 
-        with replacing(to) as temporary:
-            temporary.write_text(build_page(snapshot), encoding="utf-8", errors="replace")
-        typer.echo(f"page: {to}")
-        return
-    from search.watch.server import make_server
-
-    with make_server(lambda: look(run), port) as server:
-        typer.echo(f"http://127.0.0.1:{server.server_port}  (Ctrl-C ends it; the run goes on)")
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
+            with replacing(to) as temporary:
+                temporary.write_text(build_page(look(folder())), encoding="utf-8", errors="replace")
+            typer.echo(f"page: {to}")
             return
+        from search.watch.server import make_server
+
+        look(folder())  # what cannot be shown is refused before a port is opened
+        with make_server(lambda: look(folder()), port) as server:
+            typer.echo(f"http://127.0.0.1:{server.server_port}  (Ctrl-C ends it; the run goes on)")
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                return
 
 
 @app.command()
 def export(
-    run: Run,
+    run: RunOrAddress,
     max_params: Annotated[int | None, typer.Option(min=1, help="At most this many parameters.")] = None,
     max_macs: Annotated[int | None, typer.Option(min=1, help="At most this many MACs per image.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(min=0, help="At most this latency, as in the report.")] = None,
@@ -308,11 +335,12 @@ def export(
 
     Example: niwaki export runs/digits --max-params 10000 --format onnx
     """
+    from search.copying import looked_at
     from search.exporting import Limits, export_candidate
 
     limits = Limits(max_params, max_macs, max_latency_ms, max_accuracy_drop, candidate)
-    with _apart_from_results():
-        exported = export_candidate(run, limits, format_, to, register, alias)
+    with _apart_from_results(), looked_at(run, weights=True) as folder:
+        exported = export_candidate(folder(), limits, format_, to, register, alias)
     if as_json:
         _print_json(exported.to_json())
         return
@@ -345,8 +373,8 @@ def sync(run: Run, as_json: Json = False) -> None:
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B")],
+    first: Annotated[str, typer.Argument(metavar="RUN_A")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B")],
     as_json: Json = False,
 ) -> None:
     """Whether two runs' archives are equal in every column but the wall-clock ones; exit code 1 if not.
@@ -355,12 +383,15 @@ def compare(
     """
     from search.archive import read_archive
     from search.comparison import compare_archives
+    from search.copying import looked_at
     from search.folder import RunFolder
 
     tables = []
-    for path in (first, second):
-        RunFolder(path).load_config()
-        tables.append(read_archive(RunFolder(path).archive))
+    for run in (first, second):
+        with looked_at(run) as path:
+            folder = RunFolder(path())
+            folder.load_config()
+            tables.append(read_archive(folder.archive))
     comparison = compare_archives(*tables)
     if as_json:
         _print_json(comparison.to_json())
@@ -427,12 +458,13 @@ def _bad_input() -> tuple[type[Exception], ...]:
 def _failures() -> tuple[type[Exception], ...]:
     from search.engine import ReplayMismatch
     from search.registry import RegistryRefused
+    from search.storage import StorageError
     from search.tracking import TrackingError
     from workers.cluster import ClusterError
     from workers.export import ExportError
     from workers.train import Diverged
 
-    return ClusterError, ReplayMismatch, RegistryRefused, TrackingError, ExportError, Diverged
+    return ClusterError, ReplayMismatch, RegistryRefused, StorageError, TrackingError, ExportError, Diverged
 
 
 def _fail(message: str, code: int) -> int:
@@ -449,12 +481,14 @@ def _apart_from_results() -> AbstractContextManager[Any]:
     return redirect_stdout(sys.stderr)
 
 
-def _overrides(set_: list[str] | None, address: str | None, out: Path | None) -> list[str]:
+def _overrides(set_: list[str] | None, address: str | None, out: Path | None, storage: str | None = None) -> list[str]:
     given = list(set_ or [])
     if address is not None:
         given.append(f"cluster.address={json.dumps(address)}")
     if out is not None:
         given.append(f"out={json.dumps(str(out))}")
+    if storage is not None:
+        given.append(f"storage={json.dumps(storage)}")
     return given
 
 

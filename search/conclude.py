@@ -136,7 +136,7 @@ def _save_base(run: Drive, foundation: Foundation) -> Path:
         mean=tuple(map(float, run.data.mean)),
         std=tuple(map(float, run.data.std)),
     )
-    path = run.folder.weights / "base-network.safetensors"
+    path = run.settings.folder / "weights" / "base-network.safetensors"
     save_candidate(path, trunk.network, about)
     return path
 

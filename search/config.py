@@ -8,6 +8,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -79,6 +80,22 @@ def check_alias(alias: str) -> str:
             f"must be letters, digits, _ and -, and neither 'latest' nor a version such as 'v1', got {alias!r}"
         )
     return alias
+
+
+def check_storage(uri: str) -> str:
+    """``uri``, or ValueError where it is no place for runs in storage, or holds what should be nobody's to read."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise ValueError(f"must be an address such as s3://BUCKET/FOLDER, got another ({error})") from None
+    if "@" in uri or parts.query or parts.fragment:  # a secret may hold a slash: @ is looked for everywhere
+        raise ValueError(
+            "must be an address alone, got one with user:password@ or ?…: credentials and the store's own address are "
+            "read from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)"
+        )
+    if not parts.scheme or not (parts.netloc or parts.path.strip("/")):
+        raise ValueError("must be an address such as s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or file:///FOLDER")
+    return uri.rstrip("/")
 
 
 class DataConfig(Section):
@@ -477,6 +494,12 @@ class SearchConfig(Section):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="all randomness of the run is derived from it")
     out: Path = Field(Path("runs"), description="folder that holds the runs")
+    storage: str | None = Field(
+        None,
+        description="where the run is published to while it goes on, as STORAGE/NAME, so that it can be resumed when "
+        "this machine is gone: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or file:///FOLDER; credentials come from the "
+        "environment",
+    )
     data: DataConfig
     network: NetworkConfig = NetworkConfig()
     base_training: BaseTrainingConfig = BaseTrainingConfig()
@@ -493,6 +516,11 @@ class SearchConfig(Section):
     controls: ControlsConfig = ControlsConfig()
     export: ExportConfig = ExportConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @field_validator("storage")
+    @classmethod
+    def _no_credentials(cls, value: str | None) -> str | None:
+        return None if value is None else check_storage(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:

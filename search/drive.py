@@ -11,6 +11,7 @@ from typing import Any
 from search.config import SearchConfig
 from search.folder import RunFolder, RunRecord
 from search.halving import rung_epochs
+from search.mirror import Mirror, NoMirror
 from search.plan import PlanSettings
 from search.preflight import Preflight
 from search.view import View
@@ -31,6 +32,7 @@ class Drive:
     record: RunRecord
     cluster: RayCluster
     view: View
+    mirror: Mirror = field(default_factory=NoMirror)
     started: float = field(default_factory=time.time)
 
     @property
@@ -45,7 +47,8 @@ class Drive:
     @cached_property
     def settings(self) -> RunSettings:
         """What workers need to know."""
-        return run_settings(self.preflight, self.folder)
+        keeper = self.cluster.keeper(self.folder.path.absolute())
+        return replace(run_settings(self.preflight, self.folder), run=self.record.id, keeper=keeper)
 
     def note(self, **changes: Any) -> None:
         """Change the run's record, here and on disk."""

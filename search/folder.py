@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from search.archive import check_archive
 from search.config import SearchConfig
+from search.ledger import read_ledger
 from search.loading import ConfigError, dump_config, parse_config, read_settings
 from search.report import Finals, read_finals
 from search.report.write import MEASUREMENTS
@@ -67,7 +68,9 @@ class RunFolder:
                 f"{self.path}: no run there; give a folder that `niwaki search` wrote, such as runs/digits"
             )
         config = parse_config(read_settings(self.config_file), str(self.config_file))
-        return config.model_copy(update={"out": self.path.parent, "name": self.path.name})
+        ledger = read_ledger(self.path)
+        storage = config.storage if ledger is None else ledger.storage
+        return config.model_copy(update={"out": self.path.parent, "name": self.path.name, "storage": storage})
 
     def check(self, config: SearchConfig, space: str) -> None:
         """Refuse, before a cluster starts, what :meth:`start` or the archive would refuse after; nothing is written.
@@ -177,5 +180,6 @@ def _lock(file: IO[str]) -> bool:
 
 def _same(first: SearchConfig, second: SearchConfig) -> bool:
     """Whether two configurations describe the same search; where it runs may differ."""
-    moving = {"out": Path(), "cluster": first.cluster, "tracking": first.tracking, "export": first.export}
+    places = {"out": Path(), "storage": None}
+    moving = {**places, "cluster": first.cluster, "tracking": first.tracking, "export": first.export}
     return first.model_copy(update=moving) == second.model_copy(update=moving)

@@ -16,10 +16,12 @@ from search.conclude import conclude
 from search.config import SearchConfig
 from search.drive import Drive, finish_limit, own_modules, plan_settings, time_limit
 from search.engine import run_engine
+from search.fetching import agree, place_of
 from search.finishing import FinishingCluster
 from search.folder import RunFolder
 from search.forecast import Forecast, forecast
 from search.inspection import Inspection
+from search.mirror import mirrored
 from search.plan import SearchPlan, course_counts
 from search.preflight import check
 from search.report import Finals, front_rows
@@ -34,10 +36,11 @@ from spaces.foundation import Foundation, condensed
 from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import FINISH, Evaluation, Request
-from workers.finish.candidate import finishing_of, forget_states
+from workers.finish.candidate import finishing_of, states_of
 from workers.jobs import base_job, trunk_job
 from workers.member import member_path
 from workers.prepare import adopt_base
+from workers.shelf import STATE
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,15 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     Raises:
         ConfigError, DataError, CheckpointError: bad input, refused before any work.
         ClusterError: the cluster cannot be reached, or its workers cannot start.
+        StorageError: storage does not answer at the start, or not all could be published in the end.
     """
     view = view or Quiet()
     view.step("checking configuration, data and network")
     preflight = check(config)
     folder = RunFolder(config.folder)
+    place = place_of(config)
+    if place is not None:
+        agree(place, config, view.step)
     folder.check(config, preflight.space.hash)
     earlier = read_earlier(config, preflight.space, folder)
     expected = forecast(preflight, course_counts(preflight.space, plan_settings(config)))
@@ -92,9 +99,10 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     try:
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
-        with folder.locked(), noted(folder, view) as noting:
+        with folder.locked(), mirrored(folder, place, config.storage, view) as mirror, noted(folder, view) as noting:
+            mirror.warn(noting)
             keep_earlier(earlier, folder)
-            finals = _search(Drive(preflight, folder, record, cluster, noting), expected)
+            finals = _search(Drive(preflight, folder, record, cluster, noting, mirror), expected)
     finally:
         cluster.close()
     return Result(folder, finals)
@@ -124,11 +132,11 @@ def _search(run: Drive, expected: Forecast) -> Finals:
     archive = Archive(run.folder.archive)
 
     def committed(evaluation: Evaluation, under_way: int) -> None:
+        run.mirror.check()
         tracker.add(evaluation)
         _forget_finished(run, evaluation)
         run.view.committed(evaluation, under_way)
-        for name in plan.retired():
-            member_path(run.folder.path, name).unlink(missing_ok=True)
+        run.mirror.remove([member_path(run.folder.path, name) for name in plan.retired()])
 
     def replayed() -> Iterator[Evaluation]:
         for evaluation in archive.evaluations():
@@ -146,8 +154,7 @@ def _search(run: Drive, expected: Forecast) -> Finals:
     finally:
         archive.close()
         run.view.searched()
-    for name in plan.halted():
-        (run.folder.weights / f"{name}.checkpoint").unlink(missing_ok=True)
+    run.mirror.remove([run.folder.weights / f"{name}{STATE}" for name in plan.halted()])
     return conclude(run, foundation, plan, tracker)
 
 
@@ -158,7 +165,7 @@ def _say_finish(run: Drive, request: Request) -> None:
 def _forget_finished(run: Drive, evaluation: Evaluation) -> None:
     """What a finish needed to go on after a crash is of no use once its result is in the archive."""
     if evaluation.request.stage == FINISH:
-        forget_states(finishing_of(evaluation.request, run.folder.path))
+        run.mirror.remove(states_of(finishing_of(evaluation.request, run.folder.path)))
 
 
 def _guidance(run: Drive) -> Guidance | None:

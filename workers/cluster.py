@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -23,6 +24,7 @@ from ray.exceptions import (
 from workers.connection import MEND, ClusterError, ClusterSettings, NoCluster, connect
 from workers.evaluation import FAILED, Outcome, Request
 from workers.nodes import answers, avoiding, nodes, strangers
+from workers.reach import RemoteKeeper, start_keeper
 from workers.versions import differences, own_versions
 
 __all__ = ["ClusterError", "ClusterSettings", "NoCluster", "RayCluster", "driver_paths", "ready_process"]
@@ -252,6 +254,10 @@ class RayCluster:
         self.release()
         if self._owns_ray:
             ray.shutdown()
+
+    def keeper(self, folder: Path) -> RemoteKeeper | None:
+        """Who hands out files of ``folder`` to machines that do not see it; ``None`` where there is only this one."""
+        return None if self.settings.address is None else start_keeper(folder)
 
     def share(self, value: Any) -> Any:
         """A reference to ``value`` in the object store: the one there is, where the job before was given it as well."""

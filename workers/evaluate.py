@@ -18,7 +18,7 @@ from spaces.inherit import inherit
 from spaces.networks import NetworkSpec, build_network
 from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
-from workers.batches import TensorSplits, place
+from workers.batches import Tensors, TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
 from workers.evaluation import FAILED, FINISH, INTERVAL, OK, PROBE, RUNG, SCRATCH, TRAIN, TUNE, Outcome, Request
 from workers.limits import memory_limit
@@ -27,7 +27,8 @@ from workers.measure.latency import measure_latency
 from workers.member import load_member, member_path, save_member
 from workers.probe import ProbeSettings, probe
 from workers.recalibrate import recalibrate
-from workers.train import Diverged, Hopeless, TrainSettings, train
+from workers.shelf import STATE, Shelf
+from workers.train import Diverged, Hopeless, Preempted, TrainSettings, train
 
 FINISHED = "-finish"
 """Ending of the name of a finished candidate's files."""
@@ -43,7 +44,7 @@ class Bench:
 
     Attributes:
         spec, class_names, mean, std: what a saved candidate needs to be used elsewhere.
-        folder: the run's folder, on storage that all workers see.
+        shelf: the way to the run's files.
         interval_epochs: epochs that a member of a population trains between two selections.
         varied: names of what ``Genome.settings`` holds, in its order.
     """
@@ -59,7 +60,7 @@ class Bench:
     scratch_epochs: int
     tune_epochs: int
     seed: int
-    folder: Path
+    shelf: Shelf
     interval_epochs: int = 1
     varied: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
@@ -71,6 +72,11 @@ class Bench:
         if genome.growth not in self._soft_labels:
             self._soft_labels[genome.growth] = predict(self.foundation.trunk(genome).network, self.data.train)
         return self._soft_labels[genome.growth]
+
+    @property
+    def folder(self) -> Path:
+        """The run's files as this process has them."""
+        return self.shelf.folder
 
     @property
     def device(self) -> torch.device:
@@ -144,6 +150,7 @@ def _start(request: Request, bench: Bench) -> tuple[Candidate, int]:
     """The network that the evaluation starts from, and the epochs that it has been trained beyond the base network."""
     if not request.parent:
         return bench.foundation.build(request.genome), 0
+    bench.shelf.fetch(member_path(bench.folder, request.parent))
     parent, epochs = load_member(bench.folder, request.parent, (bench.spec.name,))
     parent = replace(parent, network=place(parent.network, bench.data.train))
     calibration, size = bench.data.calibration, bench.probe.batch_size
@@ -167,14 +174,14 @@ def _interval(request: Request, bench: Bench, candidate: Candidate, seed: int, e
     # Annealed to nothing within the interval: members are compared by what they can do, not by where noise left them.
     settings = replace(_own_settings(request, bench), epochs=bench.interval_epochs, schedule="cosine")
     soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
-    checkpoint = member_path(bench.folder, request.genome.id).with_suffix(".checkpoint")
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    train(network, bench.data.train, settings, seed, soft_labels, checkpoint)
+    path = member_path(bench.folder, request.genome.id)
+    train_on_shelf(bench.shelf, path.with_suffix(STATE), network, bench.data.train, settings, seed, soft_labels)
     measured = measure_accuracy(network, bench.data.validation)
     epochs += settings.epochs
     about = describe(request.genome, candidate, bench)
     save_member(bench.folder, request.genome.id, network, about, candidate.kept, epochs)
-    checkpoint.unlink(missing_ok=True)
+    bench.shelf.hand_over(path)
+    bench.shelf.remove(path.with_suffix(STATE))
     return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": epochs}
 
 
@@ -185,10 +192,10 @@ def _rung(request: Request, bench: Bench, network: nn.Module, seed: int) -> dict
     """
     settings = _own_settings(request, bench)
     recalibrate(network, bench.data.calibration, bench.probe.batch_size)
-    checkpoint = weights_path(bench.folder, request).with_suffix(".checkpoint")
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    state = weights_path(bench.folder, request).with_suffix(STATE)
     soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
-    train(network, bench.data.train, settings, seed, soft_labels, checkpoint, until=request.epochs)
+    train_on_shelf(bench.shelf, state, network, bench.data.train, settings, seed, soft_labels, until=request.epochs)
+    bench.shelf.hand_over(state)
     measured = measure_accuracy(network, bench.data.validation)
     return {"accuracy": measured.accuracy, "loss": measured.loss, "epochs": request.epochs or settings.epochs}
 
@@ -214,14 +221,13 @@ def _train(request: Request, bench: Bench, candidate: Candidate, seed: int, epoc
         recalibrate(network, bench.data.calibration, bench.probe.batch_size)
         settings = replace(settings, epochs=fine_tuning)
     path = weights_path(bench.folder, request)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = path.with_suffix(".checkpoint")
     soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
-    train(network, bench.data.train, settings, seed, soft_labels, checkpoint)
+    train_on_shelf(bench.shelf, path.with_suffix(STATE), network, bench.data.train, settings, seed, soft_labels)
     measured = measure_accuracy(network, bench.data.validation)
     about = describe(request.genome, candidate, bench)
     save_candidate(path, network, about)
-    checkpoint.unlink(missing_ok=True)
+    bench.shelf.hand_over(path)
+    bench.shelf.remove(path.with_suffix(STATE))
     reloaded, _ = load_candidate(path, factories=(bench.spec.name,))
     images, _ = next(bench.data.validation.first(64).batches(64))
     return {
@@ -230,6 +236,27 @@ def _train(request: Request, bench: Bench, candidate: Candidate, seed: int, epoc
         "epochs": epochs + settings.epochs,
         "same_reloaded": largest_difference(network, place(reloaded, bench.data.train), images),
     }
+
+
+def train_on_shelf(
+    shelf: Shelf,
+    state: Path,
+    network: nn.Module,
+    data: Tensors,
+    settings: TrainSettings,
+    seed: int,
+    soft_labels: torch.Tensor | None,
+    until: int | None = None,
+) -> None:
+    """:func:`workers.train.train` with its state in a file of the shelf: gone on with by whichever machine is next."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    shelf.fetch(state)
+    try:
+        after_epoch = shelf.hand_over_at_times(state)
+        train(network, data, settings, seed, soft_labels, state, after_epoch, until=until)
+    except Preempted:
+        shelf.hand_over(state)
+        raise
 
 
 def describe(genome: Genome, candidate: Candidate, bench: Bench) -> CandidateFile:

@@ -26,6 +26,7 @@ from workers.finish.settings import FinishSettings
 from workers.measure.accuracy import measure_accuracy
 from workers.prepare import base_network, load_base, prepare_trunk, train_base
 from workers.probe import ProbeSettings
+from workers.shelf import STATE, Keeper, Shelf, shelf_for
 from workers.train import TrainSettings
 
 SCORES = ".scores"
@@ -34,7 +35,12 @@ SCORES = ".scores"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What jobs need to know of a run besides data and networks: plain values."""
+    """What jobs need to know of a run besides data and networks: plain values.
+
+    Attributes:
+        folder: of the run, on the driver's machine; see :meth:`shelf` for a worker's.
+        run, keeper: see :func:`workers.shelf.shelf_for`.
+    """
 
     spec: NetworkSpec
     folder: Path
@@ -52,11 +58,22 @@ class RunSettings:
     compensate: bool = False
     memory_mb: int | None = None
     finish: FinishSettings = field(default_factory=FinishSettings)
+    run: str = ""
+    keeper: Keeper | None = None
 
     @property
     def base_weights(self) -> Path:
         """Where the trained base network's weights are."""
-        return self.folder / "weights" / "base.safetensors"
+        return base_weights(self.folder)
+
+    def shelf(self) -> Shelf:
+        """This process's way to the run's files."""
+        return shelf_for(self.folder, self.run, self.keeper)
+
+
+def base_weights(folder: Path) -> Path:
+    """Where the trained base network's weights are in a run's folder."""
+    return folder / "weights" / "base.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,11 +92,18 @@ class VisibleData:
 
 def base_job(data: VisibleData, settings: RunSettings) -> Callable[[None], float]:
     """Trains the base network (unless its weights are there); the result is its validation accuracy."""
-    tensors = _tensors(data, settings)
+    tensors, shelf = _tensors(data, settings), settings.shelf()
 
     def run(_: None) -> float:
-        train_base(settings.spec, tensors, settings.base_training, settings.seed, settings.base_weights)
-        network = _base(settings, tensors)
+        path = base_weights(shelf.folder)
+        state = path.with_suffix(STATE)
+        shelf.fetch(path, state)
+        if not path.exists():
+            after_epoch = shelf.hand_over_at_times(state)
+            train_base(settings.spec, tensors, settings.base_training, settings.seed, path, after_epoch)
+            shelf.hand_over(path)
+            shelf.remove(state)
+        network = _base(settings, tensors, shelf)
         return measure_accuracy(network, tensors.validation).accuracy
 
     return run
@@ -87,14 +111,14 @@ def base_job(data: VisibleData, settings: RunSettings) -> Callable[[None], float
 
 def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth, Layout]) -> Callable[[Growth], Trunk]:
     """Grows and scores the base network."""
-    tensors = _tensors(data, settings)
+    tensors, shelf = _tensors(data, settings), settings.shelf()
     order = numpy_generator(settings.seed, "scoring images").permutation(len(tensors.train))[: settings.scoring_images]
     index = torch.from_numpy(order).to(tensors.train.labels.device)
     train = tensors.train
     scoring = replace(train, images=train.at(index), labels=train.labels[index])
 
     def run(growth: Growth) -> Trunk:
-        base = _base(settings, tensors)
+        base = _base(settings, tensors, shelf)
         return prepare_trunk(
             base,
             growth,
@@ -103,7 +127,7 @@ def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth,
             scoring,
             settings.probe.batch_size,
             settings.seed,
-            settings.folder.parent / SCORES,
+            shelf.folder.parent / SCORES,
             settings.compensate,
         )
 
@@ -134,7 +158,7 @@ def make_bench(data: VisibleData, settings: RunSettings, foundation: Foundation)
         interval_epochs=settings.interval_epochs,
         varied=settings.varied,
         seed=settings.seed,
-        folder=settings.folder,
+        shelf=settings.shelf(),
         keep=settings.keep,
         memory_mb=settings.memory_mb or _free_memory_mb(),
     )
@@ -157,12 +181,30 @@ def _tensors(data: VisibleData, settings: RunSettings) -> TensorSplits:
     return TensorSplits(*(to_tensors(split, data.mean, data.std, device, memory_format) for split in splits))
 
 
-def _base(settings: RunSettings, tensors: TensorSplits) -> nn.Module:
-    return place(load_base(settings.spec, settings.seed, settings.base_weights), tensors.train)
+def _base(settings: RunSettings, tensors: TensorSplits, shelf: Shelf) -> nn.Module:
+    path = base_weights(shelf.folder)
+    shelf.fetch(path)
+    return place(load_base(settings.spec, settings.seed, path), tensors.train)
 
 
 def final_job(
     validation: Images, test: Images, settings: RunSettings, foundation: Foundation
 ) -> Callable[[Final], FinalResult]:
     """Exports, proves and measures trained candidates."""
-    return lambda item: measure_final(item, foundation, validation, test, (settings.spec.name,))
+    shelf = settings.shelf()
+
+    def run(item: Final) -> FinalResult:
+        weights = shelf.here(item.weights)
+        shelf.fetch(weights)
+        result = measure_final(replace(item, weights=weights), foundation, validation, test, (settings.spec.name,))
+        return replace(result, program=_exported(shelf, result.program), onnx=_exported(shelf, result.onnx))
+
+    return run
+
+
+def _exported(shelf: Shelf, path: Path | None) -> Path | None:
+    """The driver's name for an exported file, once it has it."""
+    if path is None:
+        return None
+    shelf.hand_over(path)
+    return shelf.there(path)

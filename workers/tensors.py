@@ -62,6 +62,21 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(*_explain(path, error)) from error
 
 
+def check_tensors(path: Path) -> None:
+    """Refuse what :func:`load_tensors` would refuse, without reading the tensors.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or not safetensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file", "restore it from a copy")
+    try:
+        with safe_open(path, framework="pt"):
+            return
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(*_explain(path, error)) from error
+
+
 def load_weights(network: nn.Module, path: Path) -> dict[str, str]:
     """Fill ``network`` (in place) from the file, every tensor of both sides accounted for; returns the metadata.
 

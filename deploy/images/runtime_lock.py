@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 
-DEVELOPERS = ("hypothesis", "mypy", "pytest", "ruff", "types-", "pandas-stubs", "execnet", "iniconfig", "pluggy")
+DEVELOPERS = (
+    *("hypothesis", "mypy", "pytest", "ruff", "types-", "pandas-stubs", "execnet", "iniconfig", "pluggy"),
+    *("moto", "boto3", "botocore", "s3transfer", "jmespath", "py-partiql-parser", "responses", "xmltodict"),
+)
 CUDA = ("nvidia-", "cuda-", "triton")
 
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from search.archive import ArchiveError
 from search.loading import ConfigError
+from search.storage import StorageError
 from search.watch.page import POLICY, build_page, problem_page
 from search.watch.snapshot import Snapshot
 from search.watch.words import to_json
@@ -83,13 +84,13 @@ class _Latest:
     def page(self) -> tuple[HTTPStatus, str]:
         try:
             return HTTPStatus.OK, build_page(self._take(), REFRESH_SECONDS)
-        except (ArchiveError, ConfigError, OSError) as error:
+        except (ArchiveError, ConfigError, StorageError, OSError) as error:
             return HTTPStatus.SERVICE_UNAVAILABLE, problem_page(str(error), REFRESH_SECONDS)
 
     def json(self) -> tuple[HTTPStatus, str]:
         try:
             return HTTPStatus.OK, json.dumps(to_json(self._take()), allow_nan=False)
-        except (ArchiveError, ConfigError, OSError) as error:
+        except (ArchiveError, ConfigError, StorageError, OSError) as error:
             return HTTPStatus.SERVICE_UNAVAILABLE, json.dumps({"error": str(error)})
 
     def _take(self) -> Snapshot:

@@ -14,10 +14,12 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pytest
+import torch
 import yaml
 from _pytest.mark.structures import ParameterSet
 
 from search.archive import read_archive
+from workers.tensors import load_tensors
 
 NIWAKI = Path(sys.executable).with_name("niwaki")
 PATIENCE = 500.0
@@ -118,6 +120,12 @@ def _command(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+def same_tensors(first: Path, second: Path) -> bool:
+    """Whether two weights files hold the same; their headers may name it in another order."""
+    ours, theirs = (load_tensors(path)[0] for path in (first, second))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def archive(run_folder: Path) -> pa.Table:

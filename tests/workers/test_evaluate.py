@@ -20,6 +20,7 @@ from workers.checkpoint import load_candidate
 from workers.evaluate import Bench, evaluate, weights_path
 from workers.evaluation import PROBE, SCRATCH, TRAIN, Request
 from workers.measure.accuracy import measure_accuracy
+from workers.shelf import Shelf
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_a_saved_candidate_is_the_one_that_was_measured(bench: Bench, stage: str
 
 def test_a_training_is_the_same_again_and_another_when_repeated(bench: Bench, tmp_path: Path) -> None:
     first = evaluate(request_of(bench, TRAIN, 2), bench)
-    elsewhere = replace(bench, folder=tmp_path, _soft_labels={})
+    elsewhere = replace(bench, shelf=Shelf(tmp_path, tmp_path), _soft_labels={})
     assert evaluate(request_of(bench, TRAIN, 2), elsewhere).metrics == first.metrics
     assert evaluate(request_of(bench, TRAIN, 2, repeat=1), bench).metrics["loss"] != first.metrics["loss"]
 
@@ -74,7 +75,7 @@ def test_a_training_cut_off_by_its_worker_ends_as_the_undisturbed_one(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = evaluate(request_of(bench, TRAIN, 3), bench)
-    elsewhere = replace(bench, folder=tmp_path, _soft_labels={})
+    elsewhere = replace(bench, shelf=Shelf(tmp_path, tmp_path), _soft_labels={})
     train = workers.evaluate.train
 
     def cut_off(*args: Any, **kwargs: Any) -> None:

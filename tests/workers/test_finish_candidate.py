@@ -11,17 +11,18 @@ import pytest
 import torch
 from small_bench import TRAINING, small_bench
 
-import workers.finish.training
+import workers.evaluate
 from workers.checkpoint import load_candidate
 from workers.evaluate import Bench, evaluate, weights_path
 from workers.evaluation import FINISH, TRAIN, Outcome, Request
-from workers.finish.candidate import finish_candidate, finishing_of, forget_states
+from workers.finish.candidate import finish_candidate, finishing_of, states_of
 from workers.finish.leg import FAILED_SCORE, Finishing, Leg
 from workers.finish.methods import Method, standing
 from workers.finish.settings import ASHA, PBT, PLAIN, FinishSettings
 from workers.finish.training import train_leg
 from workers.jobs import RunSettings
 from workers.measure.accuracy import measure_accuracy
+from workers.shelf import FolderKeeper, Shelf
 from workers.train import Diverged
 
 FINISHING = FinishSettings(PBT, 3, 6, 2, {"learning_rate": (0.001, 0.03), "distillation": (0.0, 1.0)})
@@ -63,7 +64,7 @@ def bench(trained_bench: Bench, tmp_path: Path) -> Bench:
     path = weights_path(tmp_path, request_of(trained_bench, TRAIN))
     path.parent.mkdir()
     path.write_bytes(weights_path(trained_bench.folder, request_of(trained_bench, TRAIN)).read_bytes())
-    return replace(trained_bench, folder=tmp_path)
+    return replace(trained_bench, shelf=Shelf(tmp_path, tmp_path))
 
 
 def request_of(bench: Bench, stage: str) -> Request:
@@ -157,11 +158,38 @@ def test_damaged_records_and_states_cost_a_leg_and_not_the_result(bench: Bench) 
     assert tune.trained == ["002-001"]
 
 
+@dataclass
+class Elsewhere(Tune):
+    """Every leg on another machine, none of which sees the run's folder."""
+
+    def __call__(self, finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> tuple[str, str]:
+        driver = self.bench.folder
+        while legs := [leg for leg in standing(method, scores).following if isinstance(leg, Leg)]:
+            leg = legs[int(self.order.integers(len(legs)))]
+            shelf = Shelf(driver.parent / f"machine-{leg.name}" / "run", driver, FolderKeeper(driver))
+            there = replace(finishing, folder=shelf.here(finishing.folder))
+            scores[leg.member, leg.number] = train_leg(leg, there, replace(self.bench, shelf=shelf)).score
+        return "", ""
+
+
+def test_legs_on_machines_without_a_disk_in_common_end_as_on_one(bench: Bench, tmp_path: Path) -> None:
+    expected = finish(bench, Tune(bench))
+    best = weights(bench)
+    driver = tmp_path / "driver"
+    path = weights_path(driver, request_of(bench, TRAIN))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(weights_path(bench.folder, request_of(bench, TRAIN)).read_bytes())
+    apart = replace(bench, shelf=Shelf(driver, driver))
+    assert finish(apart, Elsewhere(apart)).metrics == expected.metrics
+    assert same(weights(apart), best)
+
+
 def test_states_are_forgotten_and_records_stay(bench: Bench) -> None:
     finish(bench, Tune(bench))
     best = weights(bench)
     finishing = finishing_of(request_of(bench, FINISH), bench.folder)
-    forget_states(finishing)
+    for path in states_of(finishing):
+        path.unlink()
     assert {p.suffix for p in finishing.folder.iterdir()} == {".json"}
     assert same(weights(bench), best)
 
@@ -169,14 +197,14 @@ def test_states_are_forgotten_and_records_stay(bench: Bench) -> None:
 def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = workers.finish.training.train
+    real = workers.evaluate.train
 
     def diverging(network: Any, data: Any, settings: Any, *rest: Any, until: int) -> None:
         if until == 2 and settings.learning_rate != bench.training.learning_rate:
             raise Diverged("the loss is not finite in epoch 1")
         real(network, data, settings, *rest, until=until)
 
-    monkeypatch.setattr(workers.finish.training, "train", diverging)
+    monkeypatch.setattr(workers.evaluate, "train", diverging)
     assert finish(bench, Tune(bench)).status == "ok"
     finishing = finishing_of(request_of(bench, FINISH), bench.folder)
     assert "nan" in (finishing.folder / "000-001.json").read_text()
@@ -186,7 +214,7 @@ def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
 
     for path in finishing.folder.iterdir():
         path.unlink()
-    monkeypatch.setattr(workers.finish.training, "train", always)
+    monkeypatch.setattr(workers.evaluate, "train", always)
     outcome = finish(bench, Tune(bench))
     assert (outcome.status, outcome.reason) == ("failed", "nan")
     assert "not finite" in outcome.message

@@ -12,6 +12,7 @@ from small_bench import TRAINING, small_bench
 from spaces.randomness import numpy_generator
 from workers.evaluate import Bench, evaluate, weights_path
 from workers.evaluation import OK, RUNG, TRAIN, Request
+from workers.shelf import Shelf
 from workers.tensors import load_tensors
 
 EPOCHS = 4
@@ -28,7 +29,7 @@ def run(bench: Bench, folder: Path, *stops: int | None) -> list[dict[str, float]
     found = []
     for number, stop in enumerate(stops):
         request = Request(number, TRAIN if stop is None else RUNG, genome, "test", epochs=stop)
-        outcome = evaluate(request, replace(bench, folder=folder))
+        outcome = evaluate(request, replace(bench, shelf=Shelf(folder, folder)))
         assert outcome.status == OK, outcome.message
         found.append(dict(outcome.metrics))
     return found

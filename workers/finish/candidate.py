@@ -69,11 +69,13 @@ def lineage(last: Leg, state: Standing) -> list[Leg]:
     return path[::-1]
 
 
-def forget_states(finishing: Finishing) -> None:
-    """Remove weights and states of a finish whose result is committed; its records stay."""
-    for path in [*finishing.folder.glob("*.checkpoint"), *finishing.folder.glob("*.safetensors")]:
-        path.unlink()
+def states_of(finishing: Finishing) -> list[Path]:
+    """Weights and states of a finish: of no use once its result is committed, while its records stay.
+
+    What a killed driver left of Ray Tune's files is removed.
+    """
     shutil.rmtree(finishing.tune, ignore_errors=True)
+    return [*finishing.folder.glob("*.checkpoint"), *finishing.folder.glob("*.safetensors")]
 
 
 def _recall(finishing: Finishing, method: Method, scores: dict[tuple[int, int], float]) -> Standing:

@@ -96,17 +96,18 @@ class Finishing:
 
     def note(self, leg: Leg, result: LegResult) -> None:
         """Write down that a leg is over; its weights and checkpoint are on disk by then."""
-        with replacing(self._record(leg)) as temporary:
+        with replacing(self.record(leg)) as temporary:
             text = json.dumps({"leg": leg.to_json(), "result": asdict(result)}, indent=1)
             temporary.write_text(text, encoding="utf-8")
 
     def noted(self, leg: Leg) -> LegResult | None:
         """The result of a leg that is over; ``None`` where it is not, or where the record is of another leg."""
         try:
-            fields = json.loads(self._record(leg).read_bytes())
+            fields = json.loads(self.record(leg).read_bytes())
             return LegResult(**fields["result"]) if Leg.from_json(fields["leg"]) == leg else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # a damaged record costs a leg, never the candidate
 
-    def _record(self, leg: Leg) -> Path:
+    def record(self, leg: Leg) -> Path:
+        """What :meth:`note` writes."""
         return self.folder / f"{leg.name}.json"

@@ -44,8 +44,11 @@ class LegScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Note the score; a trial that goes on is paused, because only then it gets its next leg."""
         self._scores[result[MEMBER], result[LEG]] = result["score"]
-        over = self._following(trial) is None or _any_lost(tune_controller)
-        return str(TrialScheduler.STOP if over else TrialScheduler.PAUSE)
+        if self._following(trial) is None or _any_lost(tune_controller):
+            return str(TrialScheduler.STOP)
+        # Nothing is to be saved, and saving would want a disk that all machines share.
+        tune_controller.pause_trial(trial, should_checkpoint=False)
+        return str(TrialScheduler.NOOP)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The first paused member whose next leg is known by now, else one that never ran; who has none is ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -25,7 +26,8 @@ class Member(tune.Trainable):  # type: ignore[misc]
         """Called once in a process, however many trials it serves."""
         ready_process(kept["paths"], kept["threads"], kept["deterministic"])
         self._bench = make_bench(*ray.get(kept["inputs"]))
-        self._finishing: Finishing = kept["finishing"]
+        finishing: Finishing = kept["finishing"]
+        self._finishing = replace(finishing, folder=self._bench.shelf.here(finishing.folder))
 
     def step(self) -> dict[str, Any]:
         """Train the leg."""
@@ -39,7 +41,7 @@ class Member(tune.Trainable):  # type: ignore[misc]
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: Tune saves when it pauses a trial."""
+        """Nothing; nobody asks for it."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing."""
