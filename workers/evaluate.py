@@ -253,7 +253,7 @@ def train_on_shelf(
     shelf.fetch(state)
     try:
         after_epoch = shelf.hand_over_at_times(state)
-        train(network, data, settings, seed, soft_labels, state, after_epoch, until=until)
+        train(network, data, settings, seed, soft_labels, state, after_epoch=after_epoch, until=until)
     except Preempted:
         shelf.hand_over(state)
         raise

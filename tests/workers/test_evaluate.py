@@ -82,7 +82,7 @@ def test_a_training_cut_off_by_its_worker_ends_as_the_undisturbed_one(
         def stop(_: int) -> None:
             raise KeyboardInterrupt
 
-        train(*args, **kwargs, after_epoch=stop)
+        train(*args, **{**kwargs, "after_epoch": stop})
 
     monkeypatch.setattr(workers.evaluate, "train", cut_off)
     with pytest.raises(KeyboardInterrupt):
