@@ -199,10 +199,10 @@ def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
 ) -> None:
     real = workers.evaluate.train
 
-    def diverging(network: Any, data: Any, settings: Any, *rest: Any, until: int) -> None:
+    def diverging(network: Any, data: Any, settings: Any, *rest: Any, until: int, **more: Any) -> None:
         if until == 2 and settings.learning_rate != bench.training.learning_rate:
             raise Diverged("the loss is not finite in epoch 1")
-        real(network, data, settings, *rest, until=until)
+        real(network, data, settings, *rest, until=until, **more)
 
     monkeypatch.setattr(workers.evaluate, "train", diverging)
     assert finish(bench, Tune(bench)).status == "ok"
