@@ -259,8 +259,10 @@ def test_another_run_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_second_driver_stays_away_while_the_first_is_at_work(tmp_path: Path) -> None:
     first, second = config_in(tmp_path), config_in(tmp_path, "there")
-    with driving(first), pytest.raises(ConfigError, match=r"a driver on .* runs this search"):
-        agree(stored(second), second, say_nothing)
+    with driving(first):
+        until(lambda: "run.json" in stored(first).names())
+        with pytest.raises(ConfigError, match=r"a driver on .* runs this search"):
+            agree(stored(second), second, say_nothing)
     agree(stored(second), second, say_nothing)
 
 
