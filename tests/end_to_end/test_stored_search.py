@@ -23,7 +23,7 @@ from search.fetching import copy_down
 from search.lease import FILE as DRIVER
 from search.storage import open_place
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 PYTHON = os.environ.get("NIWAKI_MOTO_PYTHON", sys.executable)
 SMALL = {"search": {"probes": 12, "trainings": 2, "rounds": 2, "population": 4}, "controls": {"enabled": False}}
