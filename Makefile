@@ -43,6 +43,8 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/strategies.py examples/digits.yaml
 	$(BIN)/python benchmarks/losses.py --epochs 12
 	$(BIN)/python benchmarks/bar.py
+	$(BIN)/python benchmarks/grow_push_prune.py
+	$(BIN)/python benchmarks/label_free_masks.py
 	$(BIN)/python benchmarks/finish.py
 
 clean:
