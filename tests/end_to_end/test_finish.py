@@ -17,7 +17,7 @@ from tiny_runs import PATIENCE, archive, kill_driver, run_json, start, write_con
 from search import load_result
 from search.comparison import compare_archives
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 FINISH = {"method": "pbt", "candidates": 1, "population": 3, "epochs": 6, "interval": 2}
 LEGS = 9
@@ -65,7 +65,6 @@ def test_only_the_story_of_a_finish_is_kept(finished: tuple[Path, dict[str, Any]
     assert [leg["until"] for leg in story] == [2, 4, 6]
 
 
-@pytest.mark.thorough
 def test_a_member_killed_then_the_driver_killed_and_resumed(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
