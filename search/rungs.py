@@ -51,6 +51,8 @@ class Rungs:
         self._entrants: deque[tuple[Genome, Foretold]] = deque()
         self._forecasts: dict[str, Foretold] = {}
         self._results: list[list[Evaluation]] = [[] for _ in levels]
+        self._best: list[list[Evaluation]] = [[] for _ in levels]
+        """The results of each level, best first; asked for far more often than they change."""
         self._passed: list[set[str]] = [set() for _ in levels]
         self._closing = False
 
@@ -61,7 +63,9 @@ class Rungs:
     def tell(self, evaluation: Evaluation) -> None:
         """Note what a candidate reached at its rung; who failed goes nowhere."""
         if evaluation.ok:
-            self._results[self._level_of(evaluation)].append(evaluation)
+            level = self._levels.index(int(evaluation.metrics["epochs"]))
+            self._results[level].append(evaluation)
+            self._best[level] = self._ranked(self._results[level])
 
     def close(self) -> None:
         """No more candidates will enter: one at least shall reach the end, however few they were."""
@@ -73,7 +77,7 @@ class Rungs:
             allowed = len(self._results[level]) // self._reduction
             if self._closing and not self._passed[level] and not any(self._passed[level + 1 :]):
                 allowed = max(allowed, 1)
-            for evaluation in self._best(level)[:allowed]:
+            for evaluation in self._best[level][:allowed]:
                 if evaluation.request.genome.id not in self._passed[level]:
                     return self._on(evaluation.request.genome, level)
         if not self._entrants:
@@ -100,12 +104,8 @@ class Rungs:
             return Step(genome, RUNG, self._levels[level], None)
         return Step(genome, TRAIN, None, self._forecasts[genome.id])
 
-    def _best(self, level: int) -> list[Evaluation]:
-        results = self._results[level]
+    def _ranked(self, results: list[Evaluation]) -> list[Evaluation]:
         errors = [1 - e.metrics["accuracy"] for e in results]
         points = [Point(0.0, (error, e.metrics[self._cost])) for error, e in zip(errors, results, strict=True)]
-        order = sorted(zip(standing(points), errors, range(len(results)), strict=True)) if results else []
+        order = sorted(zip(standing(points), errors, range(len(results)), strict=True))
         return [results[i] for _, _, i in order]
-
-    def _level_of(self, evaluation: Evaluation) -> int:
-        return self._levels.index(int(evaluation.metrics["epochs"]))
