@@ -35,6 +35,7 @@ from scipy.stats import wilcoxon
 
 from search.engine import run_engine
 from search.front import Point, dominates, hypervolume, normalised
+from search.plan import PlanSettings
 from search.strategies import make_strategy
 from search.window import default_window
 from spaces.genome import Genome
@@ -54,6 +55,22 @@ WAYS = ("free", "generational", "4", "8", "16")
 MOMENTS = (0.25, 0.5, 1.0)
 POPULATION = 40
 NOISE = 0.005
+
+
+def search_alone(strategy: str, probes: int, trainings: int, rounds: int, population: int) -> PlanSettings:
+    """A search by parameters, without controls."""
+    return PlanSettings(
+        strategy=strategy,
+        probes=probes,
+        trainings=trainings,
+        rounds=rounds,
+        population=population,
+        cost="params",
+        controls=False,
+        repeats=0,
+        sensitivity_levels=0,
+        max_drop=None,
+    )
 
 
 def make_space() -> Space:

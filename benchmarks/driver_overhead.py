@@ -29,13 +29,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from determinism import make_space
+from determinism import make_space, search_alone
 from rich.console import Console
 from rich.table import Table
 
 from search.archive import Archive
 from search.engine import run_engine
-from search.plan import PlanSettings, SearchPlan
+from search.plan import SearchPlan
 from search.window import default_window
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import OK, Evaluation, Outcome, Request
@@ -61,18 +61,7 @@ def no_op(work: float) -> Callable[[Request], Outcome]:
 def drive(folder: Path, workers: int, evaluations: int, work: float) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
     """Seconds since the start at every commit, by the clock and of the driver's CPU; its resident MB after some."""
     trainings = evaluations // 100
-    settings = PlanSettings(
-        strategy="evolution",
-        probes=evaluations - trainings,
-        trainings=trainings,
-        rounds=ROUNDS,
-        population=POPULATION,
-        cost="params",
-        controls=False,
-        repeats=0,
-        sensitivity_levels=0,
-        max_drop=None,
-    )
+    settings = search_alone("evolution", evaluations - trainings, trainings, ROUNDS, POPULATION)
     plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0)
     cluster = RayCluster(ClusterSettings(workers=workers), lambda _: 60.0)
     driver = psutil.Process()

@@ -29,13 +29,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from determinism import LOSSES, MEAN, SIGMA, Pooled, make_space
+from determinism import LOSSES, MEAN, SIGMA, Pooled, make_space, search_alone
 from rich.console import Console
 from rich.table import Table
 
 from search.archive import Archive, read_rows
 from search.engine import Plan, run_engine
-from search.plan import PlanSettings, SearchPlan
+from search.plan import SearchPlan
 from search.schema import WALL_CLOCK_COLUMNS
 from search.surrogate.guided import Guidance, picks_for
 from search.window import default_window
@@ -94,18 +94,7 @@ class Course:
 def drive(options: argparse.Namespace, evaluations: int) -> Course:
     """One search of so many evaluations."""
     trainings = int(evaluations * options.trainings)
-    settings = PlanSettings(
-        strategy=options.strategy,
-        probes=evaluations - trainings,
-        trainings=trainings,
-        rounds=ROUNDS,
-        population=POPULATION,
-        cost="params",
-        controls=False,
-        repeats=0,
-        sensitivity_levels=0,
-        max_drop=None,
-    )
+    settings = search_alone(options.strategy, evaluations - trainings, trainings, ROUNDS, POPULATION)
     window = default_window(options.workers, evaluations)
     guidance = Guidance(images=1000, picks=picks_for(window)) if options.guided else None
     plan: Plan = Pooled(evaluations)

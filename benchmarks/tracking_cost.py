@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from determinism import make_space
+from determinism import make_space, search_alone
 from rich.console import Console
 from rich.table import Table
 from scale import evaluate
 
 from search.archive import Archive
 from search.engine import run_engine
-from search.plan import PlanSettings, SearchPlan
+from search.plan import SearchPlan
 from search.run_tracking import NoTracker
 from search.tracking import BackgroundTracker, Tracker, find_store
 from workers.evaluation import Evaluation, Outcome
@@ -63,18 +63,7 @@ class Paced(SimulatedCluster):
 
 def search(options: argparse.Namespace, tracked: bool) -> Times:
     """One search."""
-    settings = PlanSettings(
-        strategy="evolution",
-        probes=options.trainings,
-        trainings=options.trainings,
-        rounds=4,
-        population=20,
-        cost="params",
-        controls=False,
-        repeats=0,
-        sensitivity_levels=0,
-        max_drop=None,
-    )
+    settings = search_alone("evolution", options.trainings, options.trainings, 4, 20)
     plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0)
     cluster = Paced(options.workers, evaluate, lambda request, attempt: 1.0 + request.number % 7 / 7)
     cluster.seconds = options.seconds
