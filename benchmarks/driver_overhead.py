@@ -62,7 +62,8 @@ def drive(folder: Path, workers: int, evaluations: int, work: float) -> tuple[np
     """Seconds since the start at every commit, by the clock and of the driver's CPU; its resident MB after some."""
     trainings = evaluations // 100
     settings = search_alone("evolution", evaluations - trainings, trainings, ROUNDS, POPULATION)
-    plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0)
+    window = default_window(workers, evaluations)
+    plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0, window=window)
     cluster = RayCluster(ClusterSettings(workers=workers), lambda _: 60.0)
     driver = psutil.Process()
     moments: list[float] = []
@@ -82,7 +83,7 @@ def drive(folder: Path, workers: int, evaluations: int, work: float) -> tuple[np
             cluster.wait()
         archive = Archive(folder)
         began, began_cpu = time.perf_counter(), time.process_time()
-        run_engine(plan, cluster, archive, default_window(workers, evaluations), progress=committed)
+        run_engine(plan, cluster, archive, window, progress=committed)
         archive.close()
     finally:
         cluster.close()

@@ -99,7 +99,7 @@ def drive(options: argparse.Namespace, evaluations: int) -> Course:
     guidance = Guidance(images=1000, picks=picks_for(window)) if options.guided else None
     plan: Plan = Pooled(evaluations)
     if options.strategy != "none":
-        plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0, guidance=guidance)
+        plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0, guidance=guidance, window=window)
     free = lognormal_durations(SIGMA, MEAN, 0)
     cluster = Measured(options.workers, evaluate, lambda r, a: min(free(r, a), 10 * MEAN), LOSSES)
     marks: list[tuple[float, float]] = []

@@ -402,7 +402,17 @@ class ClusterConfig(Section):
     threads: int = Field(
         1, ge=1, description="CPU threads of an evaluation; part of the result, so a setting of the run"
     )
-    gpus_per_worker: float = Field(0.0, ge=0, description="GPUs, or the share of one, that a worker takes")
+    gpus_per_worker: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs, or the share of one, that a worker takes; 0: workers compute on CPUs; default: where there "
+        "are GPUs, the share whose memory the largest network is measured to need, else 0",
+    )
+    probes_on: Literal["workers", "cpus"] = Field(
+        "workers",
+        description="where probes run: on the workers that train, or on CPUs whoever trains, also on machines without "
+        "a GPU; part of the result",
+    )
     deterministic: bool = Field(True, description="on GPUs: deterministic kernels, at some cost in speed")
 
 

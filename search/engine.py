@@ -9,7 +9,7 @@ buffer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -32,11 +32,11 @@ class Plan(Protocol):
 class Cluster(Protocol):
     """Runs evaluations: Ray workers, or a simulation with a virtual clock."""
 
-    def idle(self) -> int:
-        """How many requests would start at once."""
+    def idle(self, stage: str, behind: bool = False) -> int:
+        """How many requests of a stage would start at once; or, with ``behind``, right after others."""
 
     def submit(self, request: Request) -> None:
-        """Start a request; called only while :meth:`idle` is positive."""
+        """Start a request; called only while :meth:`idle` is positive for its stage."""
 
     def wait(self) -> list[Outcome]:
         """Block until at least one request has ended; outcomes in any order."""
@@ -74,7 +74,7 @@ def run_engine(
     Raises:
         ReplayMismatch: ``past`` does not agree with what the plan asks.
     """
-    waiting: deque[Request] = deque()
+    waiting: dict[str, deque[Request]] = {}
     under_way: dict[int, Request] = {}
     done: dict[int, Outcome] = {}
     attempts: dict[int, tuple[int, int, float]] = {}
@@ -86,7 +86,7 @@ def run_engine(
             if request is None:
                 return
             under_way[request.number] = request
-            waiting.append(request)
+            waiting.setdefault(request.stage, deque()).append(request)
 
     def commit(evaluation: Evaluation) -> None:
         nonlocal committed
@@ -100,12 +100,14 @@ def run_engine(
         asked = under_way.get(committed)
         if asked != evaluation.request:
             raise ReplayMismatch(_mismatch(committed, evaluation.request, asked))
-        waiting.popleft()  # nothing was submitted yet, so the next to commit is the first that waits
+        waiting[
+            evaluation.request.stage
+        ].popleft()  # nothing was submitted yet, so the next to commit is the first that waits
         commit(evaluation)
 
     def start() -> None:
-        while waiting and cluster.idle() > 0:
-            cluster.submit(waiting.popleft())
+        while ready := _ready(waiting, cluster):
+            cluster.submit(min(ready, key=lambda queue: queue[0].number).popleft())
 
     while under_way:
         start()
@@ -116,7 +118,8 @@ def run_engine(
             lost = outcome.status == FAILED and outcome.reason == "worker_lost"
             if lost and losses <= retries and tries < MOST_TRIES:
                 attempts[outcome.number] = (tries, losses, seconds)
-                waiting.appendleft(under_way[outcome.number])
+                request = under_way[outcome.number]
+                waiting[request.stage].appendleft(request)
             else:
                 done[outcome.number] = replace(outcome, attempts=tries, seconds=seconds)
         start()  # so that workers are busy while the log and the plan are
@@ -130,6 +133,15 @@ def run_engine(
             if progress is not None:
                 progress(evaluation, len(under_way))
     return committed
+
+
+def _ready(waiting: Mapping[str, deque[Request]], cluster: Cluster) -> list[deque[Request]]:
+    """What may start, by stage. A queue behind others is for those alone whom nobody waits for: none is passed over."""
+    stages = {stage: queue for stage, queue in waiting.items() if queue}
+    ready = [queue for stage, queue in stages.items() if cluster.idle(stage) > 0]
+    if not ready and len(stages) == 1:
+        ready = [queue for stage, queue in stages.items() if cluster.idle(stage, behind=True) > 0]
+    return ready
 
 
 def _mismatch(number: int, archived: Request, asked: Request | None) -> str:

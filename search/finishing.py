@@ -41,11 +41,13 @@ class FinishingCluster:
         self._released = False
         cluster.use(evaluation_job, *self._inputs)
 
-    def idle(self) -> int:
-        """Requests that would start at once; without workers, those that wait for them."""
+    def idle(self, stage: str, behind: bool = False) -> int:
+        """Requests of a stage that would start, as the cluster has it; without workers, those that wait for them."""
         if self._finish is not None:
             return 0
-        return self._cluster.workers - len(self._queue) if self._released or self._queue else self._cluster.idle()
+        if self._released or self._queue:
+            return self._cluster.workers - len(self._queue)
+        return self._cluster.idle(stage, behind)
 
     def submit(self, request: Request) -> None:
         """Start a request, or note it until there are workers, or room for a finish."""
@@ -64,7 +66,7 @@ class FinishingCluster:
         if self._released:
             self._cluster.use(evaluation_job, *self._inputs)
             self._released = False
-        while self._queue and self._cluster.idle():
+        while self._queue and self._cluster.idle(self._queue[0].stage):
             self._cluster.submit(self._queue.popleft())
         return self._cluster.wait()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -60,6 +62,8 @@ class SearchPlan:
         base_accuracy: validation accuracy of the base network.
         guidance: what forecasts start from; ``None`` for a search without them.
         foundation: of ``space``; a population needs to know which channels its members keep.
+        window: evaluations that are asked for ahead of the last commit. Where rounds are no shorter, nobody waits at
+            their ends: whom to train is decided within the next round, as soon as all of the last is known.
     """
 
     def __init__(
@@ -70,12 +74,14 @@ class SearchPlan:
         seed: int,
         guidance: Guidance | None = None,
         foundation: Foundation | None = None,
+        window: float = inf,
     ) -> None:
         self.space = space
         self.settings = settings
         self.base_accuracy = base_accuracy
         self.seed = seed
         self.guidance = guidance
+        self.window = window
         self.trainings: list[Evaluation] = []
         """Committed trainings and finishes of all origins, in number order."""
         self._asked = 0
@@ -154,14 +160,27 @@ class SearchPlan:
             strategy = Guided(strategy, self.surrogate, self.seed, self.guidance.picks)
         self._strategy = strategy
         promising = self._promising[s.strategy] = Promising(s.trainings, s.cost)
+        ended: deque[tuple[int, int]] = deque()
+        """Of rounds whose trainings are not yet chosen: the number that followed, and how many to train."""
+
+        def choose_known() -> None:
+            while ended and self._told >= ended[0][0]:
+                chosen = self._promote(promising, ended.popleft()[1])
+                self._rungs.enter((probe.request.genome, forecast) for probe, forecast in chosen)
+
         for probes, trainings in zip(deal(s.probes, s.rounds), deal(s.trainings, s.rounds), strict=True):
             for _ in range(probes):
+                choose_known()
                 yield from self._train_on()
                 yield self._next(PROBE, strategy.ask(self._asked), s.strategy)
-            yield from self._all_trained()
-            chosen = self._promote(promising, trainings)
-            self._rungs.enter((probe.request.genome, forecast) for probe, forecast in chosen)
-            yield from self._train_on()
+            ended.append((self._asked, trainings))
+            if probes < self.window:
+                yield from self._all_trained()
+                choose_known()
+                yield from self._train_on()
+        yield from self._all_trained()
+        choose_known()
+        yield from self._train_on()
         self._rungs.close()
         yield from self._all_trained()
 

@@ -120,7 +120,7 @@ def _check_settings(config: SearchConfig) -> None:
     _check_out(config)
     if config.tracking.enabled:
         _check_tracking(config)
-    if config.cluster.gpus_per_worker > torch.cuda.device_count() and config.cluster.address is None:
+    if (config.cluster.gpus_per_worker or 0) > torch.cuda.device_count() and config.cluster.address is None:
         raise ConfigError(
             f"cluster.gpus_per_worker: {config.cluster.gpus_per_worker:g} is asked and this machine has "
             f"{torch.cuda.device_count()} GPUs; set 0, or give cluster.address"

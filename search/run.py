@@ -14,7 +14,7 @@ from torch import nn
 from search.archive import Archive, read_archive
 from search.conclude import conclude
 from search.config import SearchConfig
-from search.drive import Drive, finish_limit, own_modules, plan_settings, time_limit
+from search.drive import Drive, finish_limit, own_modules, plan_settings, run_settings, time_limit
 from search.engine import run_engine
 from search.fetching import agree, place_of
 from search.finishing import FinishingCluster
@@ -23,8 +23,8 @@ from search.forecast import Forecast, forecast
 from search.inspection import Inspection
 from search.mirror import mirrored
 from search.plan import SearchPlan, course_counts
-from search.preflight import check
-from search.report import Finals, front_rows
+from search.preflight import Preflight, check
+from search.report import Finals, front_rows, wording
 from search.run_tracking import background_tracker
 from search.standing import noted
 from search.start import starting_widths
@@ -37,9 +37,10 @@ from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import FINISH, Evaluation, Request
 from workers.finish.candidate import finishing_of, states_of
-from workers.jobs import base_job, trunk_job
+from workers.jobs import VisibleData, base_job, memory_job, trunk_job
 from workers.member import member_path
 from workers.prepare import adopt_base
+from workers.room import per_gpu, share
 from workers.shelf import STATE
 
 
@@ -97,6 +98,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     settings = ClusterSettings(**config.cluster.model_dump(), retries=config.limits.retries)
     cluster = RayCluster(settings, time_limit(config), own_modules(config), view.warn)
     try:
+        _pack(cluster, preflight, folder, view)
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
         with folder.locked(), mirrored(folder, place, config.storage, view) as mirror, noted(folder, view) as noting:
@@ -106,6 +108,25 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
     finally:
         cluster.close()
     return Result(folder, finals)
+
+
+def _pack(cluster: RayCluster, preflight: Preflight, folder: RunFolder, view: View) -> None:
+    """Let as many workers share a GPU as its memory holds, where the configuration leaves that to us."""
+    if not cluster.measures:
+        return
+    data, settings = VisibleData.of(preflight.splits), run_settings(preflight, folder)
+    cluster.use(memory_job, data, settings, sorted(preflight.space.layouts))
+    [memory] = cluster.map([None])
+    if memory is None:
+        cluster.pack(0.0)
+        view.warn("GPUs: PyTorch sees none of those there are (is it a CPU build, or their driver old?); CPUs are used")
+        return
+    part = share(memory.used, memory.total)
+    cluster.pack(part)
+    view.step(
+        f"GPUs: the largest network takes {memory.used / 2**30:.1f} of {memory.total / 2**30:.0f} GiB; "
+        f"{wording.plural(per_gpu(part), 'worker')} to each"
+    )
 
 
 def resume(path: Path, view: View | None = None) -> Result:
@@ -128,7 +149,7 @@ def _search(run: Drive, expected: Forecast) -> Finals:
     tracker = background_tracker(run.config, run.record, run.view)
     foundation, base_accuracy = _prepare(run)
     settings, seed = plan_settings(run.config), run.config.seed
-    plan = SearchPlan(foundation.space, settings, base_accuracy, seed, _guidance(run), foundation)
+    plan = SearchPlan(foundation.space, settings, base_accuracy, seed, _guidance(run), foundation, run.record.window)
     archive = Archive(run.folder.archive)
 
     def committed(evaluation: Evaluation, under_way: int) -> None:

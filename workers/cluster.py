@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,126 +20,30 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from workers.connection import MEND, ClusterError, ClusterSettings, NoCluster, connect
-from workers.evaluation import FAILED, Outcome, Request
+from workers.connection import CPUS, MEND, ClusterError, ClusterSettings, NoCluster, connect
+from workers.evaluation import FAILED, PROBE, TRAIN, Outcome, Request
 from workers.nodes import answers, avoiding, nodes, strangers
+from workers.process import Builder, Greeting, Worker, add_paths, driver_paths
 from workers.reach import RemoteKeeper, start_keeper
+from workers.room import Room, room
+from workers.slot import Event, Fault, Slot, Task
 from workers.versions import differences, own_versions
 
-__all__ = ["ClusterError", "ClusterSettings", "NoCluster", "RayCluster", "driver_paths", "ready_process"]
-
-Job = Callable[[Any], Any]
-Builder = Callable[..., Job]
+__all__ = ["ClusterError", "ClusterSettings", "NoCluster", "RayCluster"]
 
 FAILED_STARTS = 3
 """Times in a row that a worker may fail to start before the run gives up: then it is the setup, not a machine."""
 
+QUICK_SECONDS = 1.0
+"""A worker has the next probe at hand where they are shorter: the way to the driver and back would be a loss then."""
+
 LOOK_SECONDS = 10.0
 """How often machines are counted, where workers are as many as there is room for."""
 
+NOT_BEGUN = Fault("worker_lost", "its worker was lost before it began", with_machine=True)
+
 LOST = (RayActorError, ObjectLostError, WorkerCrashedError, NodeDiedError)
 """What Ray raises of a worker that is gone, or of a result that went with its machine."""
-
-
-@dataclass(frozen=True)
-class Greeting:
-    """What a worker process says first.
-
-    Attributes:
-        name: its machine's address and its process.
-        node: Ray's name of the machine.
-    """
-
-    name: str
-    node: str
-    versions: dict[str, str]
-
-
-class Worker:
-    """A process of the cluster: it holds one job, built once from shared objects, and runs it on item after item."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        _add_paths(paths)
-        self._job: Job | None = None
-
-    def greet(self) -> Greeting:
-        """Who it is; asked before anything that other versions could break."""
-        address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        return Greeting(f"{address}:{os.getpid()}", ray.get_runtime_context().get_node_id(), own_versions())
-
-    def install(self, threads: int, deterministic: bool, build: Builder, *inputs: Any) -> None:
-        """Build the job."""
-        ready_process((), threads, deterministic)
-        self._job = build(*inputs)
-
-    def run(self, item: Any) -> Any:
-        """The job's result for ``item``."""
-        assert self._job is not None
-        return self._job(item)
-
-
-def ready_process(paths: Sequence[str], threads: int, deterministic: bool) -> None:
-    """What a process of the cluster needs before it computes: the driver's modules, and the run's way of computing."""
-    _add_paths(paths)
-    import torch
-
-    torch.set_num_threads(threads)
-    if deterministic and torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _add_paths(paths: Sequence[str]) -> None:
-    sys.path += [path for path in paths if path not in sys.path]
-
-
-def driver_paths() -> list[str]:
-    """Where the driver finds its modules."""
-    return [os.getcwd(), *[p for p in sys.path if p]]
-
-
-@dataclass
-class _Slot:
-    """A place for one worker process; the process may be replaced, the place stays."""
-
-    actor: Any
-    starting: Any = None
-    running: Any = None
-    ticket: Any = None
-    started: float = 0.0
-    deadline: float = float("inf")
-    name: str = ""
-    node: str = ""
-    failed_starts: int = 0
-
-    @property
-    def free(self) -> bool:
-        return self.starting is None and self.running is None
-
-
-@dataclass(frozen=True)
-class _Fault:
-    """Why an item has no result.
-
-    Attributes:
-        error: what the job raised, if that is the reason.
-        with_machine: whether the worker was lost with its whole machine, so that the item is not to blame.
-    """
-
-    reason: str
-    message: str
-    error: RayTaskError | None = None
-    with_machine: bool = False
-
-
-@dataclass(frozen=True)
-class _Event:
-    """The end of what was submitted under ``ticket``."""
-
-    ticket: Any
-    slot: _Slot
-    result: Any = None
-    fault: _Fault | None = None
 
 
 class RayCluster:
@@ -149,6 +52,7 @@ class RayCluster:
     Args:
         settings: where and how many. On a running cluster, and without a number, workers are as many as there is room
             for at any time: machines that come are used, and what was at work on those that go is done elsewhere.
+            Where no share of a GPU is given, a worker takes a whole one, if there are any, until :meth:`pack`.
         limit: seconds that an item may take, from its start on a worker.
         modules: ``package.module:attribute`` of the user's own, which travel to the cluster.
         warn: told of machines that are not used.
@@ -165,20 +69,22 @@ class RayCluster:
         modules: Iterable[str] = (),
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.settings = settings
         self._limit = limit
         self._warn = warn
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._shared: list[tuple[Any, Any]] = []
         self._shunned: set[str] = set()
         self._next_look = time.monotonic() + LOOK_SECONDS
+        self._quick = False
         self._owns_ray = not ray.is_initialized()
-        _add_paths([os.getcwd()])  # results may hold objects of the user's modules, which only workers have imported
+        add_paths([os.getcwd()])  # results may hold objects of the user's modules, which only workers have imported
         connect(settings, modules)
         try:
             if settings.address is not None:
                 _refuse(list(strangers().values()))
-            self.workers = settings.workers or _room_at_start(settings)
+            self.measures = settings.gpus_per_worker is None and any(node.gpus >= 1 for node in nodes())
+            self.settings = replace(settings, gpus_per_worker=settings.gpus_per_worker or float(self.measures))
+            self._room = self._room_at_start()
         except ClusterError:
             self.close()
             raise
@@ -187,31 +93,46 @@ class RayCluster:
         """Give all workers a job: ``build(*inputs)``, called once in each; the object store shares the inputs."""
         self._shared = [(value, self.share(value)) for value in (build, *inputs)]
         if not self._slots:
-            self._slots = [_Slot(None) for _ in range(self.workers)]
+            self._slots = [Slot(probing) for probing in _kinds(self._room)]
         for slot in self._slots:
             if slot.actor is None:
                 self._start(slot)
             elif slot.node:
                 self._install(slot)
 
-    def idle(self) -> int:
-        """Workers that would start a request at once."""
-        return sum(slot.free for slot in self._slots)
+    @property
+    def workers(self) -> int:
+        """Most workers that there were room for until now."""
+        return self._room.training + self._room.probing
+
+    def pack(self, share: float) -> None:
+        """From the next job on a worker takes this share of a GPU, which may be none.
+
+        For clusters that :attr:`measures` GPUs, and between two jobs.
+        """
+        self.settings, self.measures = replace(self.settings, gpus_per_worker=share), False
+        self.release()
+        self._room = self._room_at_start()
+
+    def idle(self, stage: str = TRAIN, behind: bool = False) -> int:
+        """Workers that would start a request of a stage at once; or, with ``behind``, after a quick one before it."""
+        return sum(1 for _ in self._takers(stage, behind))
 
     def submit(self, request: Request) -> None:
-        """Start a request on a free worker."""
-        self._submit(request, ticket=request)
+        """Start a request on a free worker, or else have one begin it next."""
+        self._submit(request, request, next(self._takers(request.stage, behind=True)))
 
     def wait(self) -> list[Outcome]:
         """Block until something has happened; outcomes of the requests that ended, possibly none."""
         outcomes = []
         for event in self._events():
-            outcome, slot, fault = event.result, event.slot, event.fault
+            outcome, fault = event.result, event.fault
             if fault is not None:
-                taken = time.monotonic() - slot.started
-                outcome = Outcome(event.ticket.number, FAILED, fault.reason, fault.message, seconds=taken)
+                outcome = Outcome(event.ticket.number, FAILED, fault.reason, fault.message, seconds=event.seconds)
                 outcome = replace(outcome, with_machine=fault.with_machine)
-            outcomes.append(replace(outcome, worker=slot.name))
+            elif event.ticket.stage == PROBE:
+                self._quick = outcome.seconds < QUICK_SECONDS
+            outcomes.append(replace(outcome, worker=event.worker))
         return outcomes
 
     def map(self, items: Sequence[Any]) -> list[Any]:
@@ -228,7 +149,7 @@ class RayCluster:
         while len(results) < len(items):
             while waiting and self.idle():
                 index = waiting.pop()
-                self._submit(items[index], ticket=index)
+                self._submit(items[index], index, next(self._takers(TRAIN)))
             for event in self._events():
                 index, fault = event.ticket, event.fault
                 if fault is None:
@@ -264,16 +185,24 @@ class RayCluster:
         known = (reference for shared, reference in self._shared if shared is value)
         return next(known, None) or ray.put(value)
 
-    def _submit(self, item: Any, ticket: Any) -> None:
-        slot = next(slot for slot in self._slots if slot.free)
-        slot.ticket = ticket
-        slot.started = time.monotonic()
-        slot.deadline = slot.started + self._limit(item)
-        slot.running = slot.actor.run.remote(item)
+    @property
+    def _apart(self) -> bool:
+        """Whether probes have workers of their own; where nothing takes a GPU they need none."""
+        return self.settings.probes_on == CPUS and bool(self.settings.gpus_per_worker)
 
-    def _events(self) -> list[_Event]:
-        pending = [ref for slot in self._slots for ref in (slot.starting, slot.running) if ref is not None]
-        deadline = min((slot.deadline for slot in self._slots if slot.running is not None), default=float("inf"))
+    def _takers(self, stage: str, behind: bool = False) -> Iterator[Slot]:
+        """Workers for a request of a stage, the free ones first."""
+        own = [slot for slot in self._slots if not self._apart or slot.probing == (stage == PROBE)]
+        yield from (slot for slot in own if slot.free)
+        if behind and self._quick and stage == PROBE:
+            yield from (slot for slot in own if slot.running and slot.behind is None and _probes(slot.running))
+
+    def _submit(self, item: Any, ticket: Any, slot: Slot) -> None:
+        slot.take(Task(ticket, item, self._limit(item)))
+
+    def _events(self) -> list[Event]:
+        pending = [reference for slot in self._slots for reference in slot.references]
+        deadline = min((slot.deadline for slot in self._slots), default=float("inf"))
         patience = min(max(0.0, deadline - time.monotonic()), LOOK_SECONDS)
         ray.wait(pending, num_returns=1, timeout=patience)
         ready = set(ray.wait(pending, num_returns=len(pending), timeout=0)[0])
@@ -281,59 +210,54 @@ class RayCluster:
         for slot in self._slots:
             if slot.starting in ready:
                 self._started(slot)
-            elif slot.running in ready:
-                events.append(self._ended(slot))
-            elif slot.running is not None and time.monotonic() > slot.deadline:
-                events.append(self._overdue(slot))
+            elif slot.running is not None and slot.running.reference in ready:
+                events += self._ended(slot, slot.running.reference)
+            elif time.monotonic() > slot.deadline:
+                events += self._overdue(slot)
         self._use_new_machines()
         return events
 
-    def _ended(self, slot: _Slot) -> _Event:
-        reference, slot.running = slot.running, None
+    def _ended(self, slot: Slot, reference: Any) -> list[Event]:
         try:
-            return _Event(slot.ticket, slot, ray.get(reference))
+            result = ray.get(reference)
         except OutOfMemoryError:
             # Ray stops workers when the machine is full, whoever filled it: the candidate need not be the culprit.
             message = f"Ray stopped {slot.name}: its machine ran low on memory; see limits.memory_mb"
-            fault = _Fault("worker_lost", message)
-            self._replace(slot)
+            return self._replace(slot, Fault("worker_lost", message))
         except LOST:
-            fault = self._lost(slot)
-            self._replace(slot)
+            return self._replace(slot, self._lost(slot))
         except RayTaskError as error:
             message = f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}"[:500]
-            fault = _Fault("error", message, error)
-        return _Event(slot.ticket, slot, fault=fault)
+            return [_ended(slot, fault=Fault("error", message, error))]
+        return [_ended(slot, result)]
 
-    def _overdue(self, slot: _Slot) -> _Event:
-        limit = slot.deadline - slot.started
-        fault = _Fault("timeout", f"stopped after its limit of {limit:g} s")
+    def _overdue(self, slot: Slot) -> list[Event]:
+        fault = Fault("timeout", f"stopped after its limit of {slot.deadline - slot.started:g} s")
         if not self._answers(slot):  # its result may have been there long since, on the other side
             fault = self._lost(slot)
-        self._replace(slot)
-        return _Event(slot.ticket, slot, fault=fault)
+        return self._replace(slot, fault)
 
-    def _lost(self, slot: _Slot) -> _Fault:
+    def _lost(self, slot: Slot) -> Fault:
         if self._answers(slot):
-            return _Fault("worker_lost", f"the worker process {slot.name} died")
-        return _Fault("worker_lost", f"the worker {slot.name} went with its machine", with_machine=True)
+            return Fault("worker_lost", f"the worker process {slot.name} died")
+        return Fault("worker_lost", f"the worker {slot.name} went with its machine", with_machine=True)
 
-    def _answers(self, slot: _Slot) -> bool:
+    def _answers(self, slot: Slot) -> bool:
         return self.settings.address is None or answers(slot.node)
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         options: dict[str, Any] = {"num_cpus": self.settings.threads, "max_restarts": 0, "max_task_retries": 0}
-        if self.settings.gpus_per_worker:
+        if self.settings.gpus_per_worker and not slot.probing:
             options["num_gpus"] = self.settings.gpus_per_worker
         actor = ray.remote(Worker).options(**options, **avoiding(self._shunned))
         slot.actor, slot.node = actor.remote(driver_paths()), ""
         slot.starting = slot.actor.greet.remote()
 
-    def _install(self, slot: _Slot) -> None:
+    def _install(self, slot: Slot) -> None:
         about = (self.settings.threads, self.settings.deterministic)
         slot.starting = slot.actor.install.remote(*about, *(reference for _, reference in self._shared))
 
-    def _started(self, slot: _Slot) -> None:
+    def _started(self, slot: Slot) -> None:
         try:
             answer = ray.get(slot.starting)
         except RayTaskError as error:
@@ -349,7 +273,7 @@ class RayCluster:
         else:
             slot.starting, slot.failed_starts = None, 0
 
-    def _meet(self, slot: _Slot, greeting: Greeting) -> None:
+    def _meet(self, slot: Slot, greeting: Greeting) -> None:
         """Give a new worker its job, unless its machine came late and with other versions."""
         wrong = differences(own_versions(), greeting.versions)
         slot.name, slot.node = greeting.name, greeting.node
@@ -366,15 +290,47 @@ class RayCluster:
         if self.settings.address is None or self.settings.workers is not None or time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
-        for _ in range(_room(self.settings, self._shunned) - len(self._slots)):
-            self._slots.append(_Slot(None))
+        now = self._room_now()
+        there = sum(not slot.probing for slot in self._slots), sum(slot.probing for slot in self._slots)
+        for probing in _kinds(Room(max(0, now.training - there[0]), max(0, now.probing - there[1]))):
+            self._slots.append(Slot(probing))
             self._start(self._slots[-1])
-        self.workers = max(self.workers, len(self._slots))
+        most = self._room
+        self._room = Room(max(most.training, now.training), max(most.probing, now.probing))
 
-    def _replace(self, slot: _Slot) -> None:
-        slot.running, slot.deadline = None, float("inf")
+    def _room_now(self) -> Room:
+        machines = [node for node in nodes() if node.id not in self._shunned]
+        s = self.settings
+        return room(machines, s.threads, s.gpus_per_worker or 0.0, self._apart, s.workers)
+
+    def _room_at_start(self) -> Room:
+        found = self._room_now()
+        if found.training < 1 or (self._apart and found.probing < 1):
+            there = ", ".join(f"{n.cpus:g} CPUs and {n.gpus:g} GPUs" for n in nodes())
+            apart = ", besides one that probes without GPUs" if self._apart else ""
+            raise ClusterError(
+                f"the cluster's machines have {there}, a worker needs {self.settings.threads} and "
+                f"{self.settings.gpus_per_worker:g}{apart}; lower cluster.threads or cluster.gpus_per_worker, or say "
+                "cluster.workers where machines come when they are asked for"
+            )
+        return found
+
+    def _replace(self, slot: Slot, fault: Fault) -> list[Event]:
+        seconds, worker = slot.seconds, slot.name
+        running, *behind = slot.empty()
         ray.kill(slot.actor)
         self._start(slot)
+        events = [Event(task.ticket, 0.0, worker, fault=NOT_BEGUN) for task in behind]
+        return [Event(running.ticket, seconds, worker, fault=fault), *events]
+
+
+def _ended(slot: Slot, result: Any = None, fault: Fault | None = None) -> Event:
+    seconds = slot.seconds
+    return Event(slot.end().ticket, seconds, slot.name, result, fault)
+
+
+def _probes(task: Task) -> bool:
+    return isinstance(task.item, Request) and task.item.stage == PROBE
 
 
 def _cause(error: RayTaskError) -> Exception:
@@ -385,21 +341,9 @@ def _cause(error: RayTaskError) -> Exception:
     return ClusterError(f"a worker failed: {type(cause).__name__}: {' '.join(str(cause).split())[:500]}")
 
 
-def _room(settings: ClusterSettings, shunned: Collection[str] = ()) -> int:
-    """Workers that the machines there are can hold."""
-    return sum(n.room(settings.threads, settings.gpus_per_worker) for n in nodes() if n.id not in shunned)
-
-
-def _room_at_start(settings: ClusterSettings) -> int:
-    count = _room(settings)
-    if count < 1:
-        there = ", ".join(f"{n.cpus:g} CPUs and {n.gpus:g} GPUs" for n in nodes())
-        raise ClusterError(
-            f"the cluster's machines have {there}, a worker needs {settings.threads} and "
-            f"{settings.gpus_per_worker:g}; lower cluster.threads or cluster.gpus_per_worker, or say cluster.workers "
-            "where machines come when they are asked for"
-        )
-    return count
+def _kinds(room: Room) -> list[bool]:
+    """Of each worker whether it only probes."""
+    return [False] * room.training + [True] * room.probing
 
 
 def _refuse(strangers: Sequence[str]) -> None:

@@ -20,6 +20,9 @@ STARTS = 3
 MEND = "on that machine, in a checkout of the driver's commit, run `rm -f .venv/installed && make .venv/installed`"
 """Of other versions than the driver's."""
 
+WORKERS, CPUS = "workers", "cpus"
+"""Where probes run: on the workers that train, or on others that take no GPU."""
+
 KNOCK_SECONDS = 10.0
 """For a cluster's head to accept a connection."""
 
@@ -39,7 +42,8 @@ class ClusterSettings:
     address: str | None = None
     workers: int | None = None
     threads: int = 1
-    gpus_per_worker: float = 0.0
+    gpus_per_worker: float | None = None
+    probes_on: str = WORKERS
     deterministic: bool = True
     retries: int = 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from spaces.foundation import Foundation, Trunk
-from spaces.growth import Growth
+from spaces.growth import Growth, grow_structure
 from spaces.layout import Layout
 from spaces.memory_format import fastest_format
 from spaces.networks import NetworkSpec
@@ -24,6 +24,7 @@ from workers.evaluation import Outcome, Request
 from workers.finals import Final, FinalResult, measure_final
 from workers.finish.settings import FinishSettings
 from workers.measure.accuracy import measure_accuracy
+from workers.measure.memory import GpuMemory, measure_memory
 from workers.prepare import base_network, load_base, prepare_trunk, train_base
 from workers.probe import ProbeSettings
 from workers.shelf import STATE, Keeper, Shelf, shelf_for
@@ -130,6 +131,19 @@ def trunk_job(data: VisibleData, settings: RunSettings, layouts: Mapping[Growth,
             shelf.folder.parent / SCORES,
             settings.compensate,
         )
+
+    return run
+
+
+def memory_job(
+    data: VisibleData, settings: RunSettings, growths: Sequence[Growth]
+) -> Callable[[None], GpuMemory | None]:
+    """Measures what the largest network takes of a GPU, before it is trained; ``None`` where PyTorch sees no GPU."""
+    tensors = _tensors(data, settings)
+
+    def run(_: None) -> GpuMemory | None:
+        network = grow_structure(base_network(settings.spec, settings.seed), max(growths, key=sum))
+        return measure_memory(place(network, tensors.train), tensors, settings.training, settings.probe)
 
     return run
 

@@ -35,11 +35,6 @@ class Node:
     cpus: float
     gpus: float
 
-    def room(self, cpus: float, gpus: float) -> int:
-        """Workers of so many CPUs and GPUs that fit on it."""
-        count = int(self.cpus // cpus)
-        return min(count, int(self.gpus / gpus)) if gpus else count
-
 
 def nodes() -> list[Node]:
     """All machines that Ray takes to be alive."""

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 import numpy as np
 
 from spaces.randomness import numpy_generator
-from workers.evaluation import FAILED, OK, Outcome, Request
+from workers.evaluation import FAILED, OK, TRAIN, Outcome, Request
 
 Duration = Callable[[Request, int], float]
 """Virtual seconds that an attempt (from 0) of a request takes when nothing goes wrong; positive."""
@@ -72,8 +72,8 @@ class SimulatedCluster:
         self._running_since = 0.0
         self._at_last_start = (0.0, 0.0)
 
-    def idle(self) -> int:
-        """Workers that wait for a request."""
+    def idle(self, stage: str = TRAIN, behind: bool = False) -> int:
+        """Workers that wait for a request, of whatever stage."""
         return len(self._idle)
 
     def submit(self, request: Request) -> None:

@@ -68,7 +68,7 @@ class Unruly:
         self._losses = dict(losses or {})
         self._running: list[Request] = []
 
-    def idle(self) -> int:
+    def idle(self, stage: str = PROBE, behind: bool = False) -> int:
         return self._workers - len(self._running)
 
     def submit(self, request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +68,31 @@ def course(plan: SearchPlan, answer: Answer = well, window: int = 5) -> list[Eva
 
 def make(**changes: object) -> SearchPlan:
     return SearchPlan(tiny_space(), replace(SETTINGS, **changes), 0.95, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("window", [4, 10, 20])
+def test_rounds_no_shorter_than_the_window_go_over_into_one_another(window: int) -> None:
+    settings = replace(SETTINGS, probes=60, trainings=6, rounds=3, controls=False)
+    plan = SearchPlan(tiny_space(), settings, 0.95, 3, window=window)
+    evaluations = course(plan, window=window)
+    numbers = [e.request.number for e in evaluations if e.request.stage == TRAIN]
+    probes = [e.request.number for e in evaluations if e.request.stage == PROBE]
+    assert numbers == [*range(20 + window - 1, 20 + window + 1), *range(42 + window - 1, 42 + window + 1), 64, 65]
+    assert len(probes) == 60
+    assert plan_waits(settings, window, window) < plan_waits(settings, window, inf)
+
+
+def plan_waits(settings: PlanSettings, window: int, known: float) -> int:
+    """How often fewer than ``window`` evaluations are under way, before the last round ends."""
+    plan = SearchPlan(tiny_space(), settings, 0.95, 3, window=known)
+    asked: list[Request] = []
+    waits = 0
+    for told in range(60):
+        while len(asked) - told < window and (request := plan.ask(len(asked))) is not None:
+            asked.append(request)
+        waits += len(asked) - told < window
+        plan.tell(Evaluation(asked[told], well(asked[told])))
+    return waits
 
 
 def kinds(evaluations: list[Evaluation]) -> Counter[tuple[str, str]]:

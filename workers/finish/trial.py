@@ -8,10 +8,10 @@ from typing import Any
 import ray
 from ray import tune
 
-from workers.cluster import ready_process
 from workers.finish.leg import Finishing, Leg
 from workers.finish.training import train_leg
 from workers.jobs import make_bench
+from workers.process import ready_process
 
 LEG, MEMBER = "leg", "member"
 

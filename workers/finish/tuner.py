@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workers.cluster import ClusterSettings, driver_paths
+from workers.connection import ClusterSettings
 from workers.finish.leg import Finishing
 from workers.finish.methods import Method
+from workers.process import driver_paths
 
 # Read when Tune is imported or an experiment starts.
 _ENVIRONMENT = {
@@ -58,7 +59,7 @@ def tune_members(
             finishing=finishing,
         )
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": cluster.threads, "gpu": cluster.gpus_per_worker}),
+            tune.with_resources(trainable, {"cpu": cluster.threads, "gpu": cluster.gpus_per_worker or 0.0}),
             param_space={MEMBER: tune.grid_search(list(range(method.members)))},
             tune_config=tune.TuneConfig(
                 scheduler=LegScheduler(method, scores),
