@@ -131,7 +131,8 @@ def study(arguments: argparse.Namespace, work: Path, seed: int, share: str, done
             continue
         plain = name.removesuffix(" compensated")
         choice = _choose(plain, setting if plain == name else _compensated(setting))
-        after = _after(choice, setting, SCRATCH if name == "scratch" else TRAIN)
+        bench = replace(setting.bench, foundation=choice.foundation)
+        after = after_training(choice.genome, bench, setting.test, SCRATCH if name == "scratch" else TRAIN)
         before = math.nan if name == "scratch" else _before(choice, setting)
         params = setting.space.cost(choice.genome).params
         rows.append({"seed": seed, "share": share, "method": name, "before": before, "after": after, "params": params})
@@ -253,16 +254,16 @@ def _before(choice: Choice, setting: Setting) -> float:
     return measure_accuracy(network, setting.test).accuracy
 
 
-def _after(choice: Choice, setting: Setting, stage: str) -> float:
-    """Test accuracy after the training."""
-    request = Request(0, stage, choice.genome, "study")
-    outcome = evaluate(request, replace(setting.bench, foundation=choice.foundation))
+def after_training(genome: Genome, bench: Bench, test: Tensors, stage: str = TRAIN) -> float:
+    """Test accuracy of a candidate after its training."""
+    request = Request(0, stage, genome, "study")
+    outcome = evaluate(request, bench)
     if outcome.status != OK:
         raise RuntimeError(outcome.message)
-    path = weights_path(setting.bench.folder, request)
-    network, _ = load_candidate(path, (setting.bench.spec.name,))
+    path = weights_path(bench.folder, request)
+    network, _ = load_candidate(path, (bench.spec.name,))
     path.unlink()
-    return measure_accuracy(place(network, setting.test), setting.test).accuracy
+    return measure_accuracy(place(network, test), test).accuracy
 
 
 def as_table(config: SearchConfig, share: str, rows: Sequence[Row]) -> Printed:
@@ -285,12 +286,12 @@ def as_table(config: SearchConfig, share: str, rows: Sequence[Row]) -> Printed:
             own = values(method, when)
             compared = method != "l1" and np.isfinite(own).all()
             shown = f"{own.mean():.1f}%" if np.isfinite(own).all() else "–"
-            cells += [shown, _difference(own - values("l1", when)) if compared else ""]
+            cells += [shown, difference(own - values("l1", when)) if compared else ""]
         printed.add_row(method, *cells)
     return printed
 
 
-def _difference(points: np.ndarray) -> str:
+def difference(points: np.ndarray) -> str:
     """Mean and 95% interval; a star where it excludes zero."""
     around = Interval.of(points)
     return f"{around.mean:+.1f} [{around.low:+.1f}, {around.high:+.1f}]{'*' if around.low * around.high > 0 else ' '}"
