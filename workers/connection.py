@@ -72,8 +72,7 @@ def connect(settings: ClusterSettings, modules: Iterable[str]) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
     try:
         if settings.address is None:
-            workers = settings.workers or max(1, (os.cpu_count() or 1) // settings.threads)
-            _start_ray(num_cpus=workers * settings.threads, include_dashboard=False, **options)
+            _start_ray(num_cpus=_cpus(settings), include_dashboard=False, **options)
         else:
             _knock(settings.address)
             ray.init(address=settings.address, runtime_env=_code(modules), **options)
@@ -87,6 +86,13 @@ def connect(settings: ClusterSettings, modules: Iterable[str]) -> None:
             f"cluster.address: no Ray cluster at {settings.address} ({reason}); check it with `ray status`, or leave "
             "it out for a cluster on this machine"
         ) from error
+
+
+def _cpus(settings: ClusterSettings) -> int:
+    """CPUs that Ray is to give away on this machine: those of the workers, and all where probes have their own."""
+    there = os.cpu_count() or 1
+    workers = settings.workers or max(1, there // settings.threads)
+    return max(workers * settings.threads, there if settings.probes_on == CPUS else 0)
 
 
 def _code(modules: Iterable[str]) -> dict[str, Any]:
