@@ -47,6 +47,9 @@ RECIPES: Mapping[str, Mapping[str, float | str]] = {
     "loss l_gm": {"loss": "l_gm"},
     "cutout 2": {"cutout": 2},
     "shift 0": {"shift": 0},
+    "shift 0, distillation 0": {"shift": 0, "distillation": 0.0},
+    "shift 0, learning_rate 0.01": {"shift": 0, "learning_rate": 0.01},
+    "shift 0, schedule cosine": {"shift": 0, "schedule": "cosine"},
 }
 Row = dict[str, float | int | str]
 
