@@ -57,6 +57,10 @@ class RayCluster:
         modules: ``package.module:attribute`` of the user's own, which travel to the cluster.
         warn: told of machines that are not used.
 
+    Attributes:
+        settings: as given, with the share of a GPU that a worker takes now.
+        measures: whether that share is yet to be measured, for :meth:`pack`.
+
     Raises:
         NoCluster: no cluster answers at the address.
         ClusterError: it has no room for a worker, or its machines have other versions than the driver.
