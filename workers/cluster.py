@@ -198,6 +198,13 @@ class RayCluster:
         """Workers that would start a request at once."""
         return sum(slot.free for slot in self._slots)
 
+    def states(self) -> dict[str, int]:
+        """How many workers are ``busy``, ``idle`` and ``starting``; any thread may ask."""
+        slots = self._slots
+        starting = sum(slot.starting is not None for slot in slots)
+        busy = sum(slot.running is not None for slot in slots)
+        return {"busy": busy, "idle": len(slots) - starting - busy, "starting": starting}
+
     def submit(self, request: Request) -> None:
         """Start a request on a free worker."""
         self._submit(request, ticket=request)
