@@ -14,7 +14,8 @@ from deployment import DEPLOY, ROOT, SCRIPTS, documents, load, locked, tool
 
 DOCKERFILES = sorted((DEPLOY / "images").glob("Dockerfile*"))
 STUB = """#!/bin/sh
-{ echo "$0 $*"; env | grep -E "^(RAY|NIWAKI|[A-Z]+_METRIC)_" || true; stat -c "mode %a" "$RAY_AUTH_TOKEN_PATH" || true; } >> "$TOLD"
+exec >> "$TOLD"
+echo "$0 $*"; env | grep -E "^(RAY|NIWAKI|[A-Z]+_METRIC)_" || true; stat -c "mode %a" "$RAY_AUTH_TOKEN_PATH" || true
 """
 
 
