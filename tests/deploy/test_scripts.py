@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,9 @@ def test_images_hold_what_the_lock_pins_and_no_more() -> None:
     wanted = re.findall(r'^    "([\w-]+)', project[project.index("dependencies") : project.index("[project.opt")], re.M)
     assert set(wanted) <= names
     assert {f"torch=={locked('torch')}"} <= set(cpu)
+    default = [line for line in requires("ray") or [] if 'extra == "default"' in line]
+    assert default
+    assert {re.split(r"[\s;<>=!~\[]", line)[0].replace("_", "-") for line in default} <= names
     assert not [line for line in cpu if line.startswith(("nvidia", "pytest", "mypy"))]
     with pytest.raises(ValueError, match="cpu or cuda"):
         select(lines, "tpu")
