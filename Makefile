@@ -29,6 +29,7 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/determinism.py
 	$(BIN)/python benchmarks/driver_overhead.py
+	$(BIN)/python benchmarks/metrics_cost.py
 	$(BIN)/python benchmarks/probe_speed.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/csg_speed.py

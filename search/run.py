@@ -21,6 +21,7 @@ from search.finishing import FinishingCluster
 from search.folder import RunFolder
 from search.forecast import Forecast, forecast
 from search.inspection import Inspection
+from search.metrics import metered
 from search.mirror import mirrored
 from search.plan import SearchPlan, course_counts
 from search.preflight import Preflight, check
@@ -101,10 +102,15 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
         _pack(cluster, preflight, folder, view)
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
-        with folder.locked(), mirrored(folder, place, config.storage, view) as mirror, noted(folder, view) as noting:
+        with (
+            folder.locked(),
+            mirrored(folder, place, config.storage, view) as mirror,
+            noted(folder, view) as noting,
+            metered(noting, cluster, config.name, record.id) as watched,
+        ):
             mirror.warn(noting)
             keep_earlier(earlier, folder)
-            finals = _search(Drive(preflight, folder, record, cluster, noting, mirror), expected)
+            finals = _search(Drive(preflight, folder, record, cluster, watched, mirror), expected)
     finally:
         cluster.close()
     return Result(folder, finals)

@@ -122,6 +122,13 @@ class RayCluster:
         """Workers that would start a request of a stage at once; or, with ``behind``, after a quick one before it."""
         return sum(1 for _ in self._takers(stage, behind))
 
+    def states(self) -> dict[str, int]:
+        """How many workers are ``busy``, ``idle`` and ``starting``; any thread may ask."""
+        slots = self._slots
+        starting = sum(slot.starting is not None for slot in slots)
+        busy = sum(slot.running is not None for slot in slots)
+        return {"busy": busy, "idle": len(slots) - starting - busy, "starting": starting}
+
     def submit(self, request: Request) -> None:
         """Start a request on a free worker, or else have one begin it next."""
         self._submit(request, request, next(self._takers(request.stage, behind=True)))

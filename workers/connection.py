@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import AuthenticationError, GetTimeoutError
 
 from workers.travel import LEFT_OUT, TooLarge, travelling
@@ -114,7 +116,8 @@ def _start_ray(**options: Any) -> None:
     """
     for left in reversed(range(STARTS)):
         try:
-            ray.init(address="local", **options)
+            with _on_loopback():
+                ray.init(address="local", **options)
             return
         except (OSError, OverflowError, GetTimeoutError, RuntimeError, ValueError):
             raise
@@ -122,6 +125,26 @@ def _start_ray(**options: Any) -> None:
             ray.shutdown()  # type: ignore[no-untyped-call]
             if not left:
                 raise RuntimeError(str(error)) from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let Ray, while it starts, take this machine for one that no cluster reaches, as it takes every Mac.
+
+    Whatever it starts then listens on 127.0.0.1 alone, and so does all that ``ray[default]`` starts besides, even
+    without a dashboard: agents, and three ports of metrics that ask for no token.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before, was_set = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[name] = "0"  # for its processes
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[name]
+        if was_set is not None:
+            os.environ[name] = was_set
 
 
 def _knock(address: str) -> None:

@@ -102,7 +102,11 @@ def test_the_namespace_refuses_whatever_is_not_hardened() -> None:
 def test_every_value_is_filled_in(value: str) -> None:
     """Each is asked for somewhere, and what is given stands there afterwards, in manifests that can still be read."""
     changed = "17" if VALUES[value].isdigit() else "changed-9"
-    names = [name for name in ("base", *KINDS) if f"${{{value}}}" in (DEPLOY / f"kubernetes/{name}.yaml").read_text()]
+    names = [
+        name
+        for name in ("base", "podmonitor", *KINDS)
+        if f"${{{value}}}" in (DEPLOY / f"kubernetes/{name}.yaml").read_text()
+    ]
     assert names
     for name in names:
         assert changed not in rendered(f"kubernetes/{name}.yaml")

@@ -2,85 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from deployment import DEPLOY
+from nodes import PATIENCE, clean_environment, running_head
 
 JOIN = "import ray; ray.init(address='ADDRESS', log_to_driver=False); print('CPUs', ray.cluster_resources()['CPU'])"
-PATIENCE = 150
-
-
-def free_ports() -> int:
-    """The first of twenty ports that nobody listens on."""
-    for base in range(21000, 29000, 20):
-        try:
-            for port in range(base, base + 20):
-                with socket.socket() as probe:
-                    probe.bind(("", port))
-        except OSError:
-            continue
-        return base
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    folder = tmp_path_factory.mktemp("token")
-    token = folder / "token"
-    token.write_text("k" * 64)
-    base = free_ports()
-    environment = {
-        **clean_environment(),
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "NIWAKI_RAY_PORT": str(base),
-        "NIWAKI_DASHBOARD_PORT": str(base + 10),
-        "NIWAKI_WORKER_PORTS": f"{base + 100}-{base + 199}",
-    }
-    command = [str(DEPLOY / "ray-node"), "head", "--block", "--num-cpus=1", "--object-store-memory=80000000"]
-    command += [f"--temp-dir=/tmp/niwaki-test-{base}"]
-    process = start(command, environment, folder / "log.txt")
-    try:
-        yield base, token
-    finally:
-        stop(process)
-
-
-def start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """A node that is up; on a busy machine Ray may give a start up, so it is tried three times."""
-    for _ in range(3):
-        with log.open("w") as file:
-            process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
-        deadline = time.monotonic() + PATIENCE
-        while process.poll() is None and time.monotonic() < deadline:
-            if "Ray runtime started" in log.read_text():
-                return process
-            time.sleep(0.5)
-        stop(process)
-    raise AssertionError(log.read_text())
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the node and all that it started."""
-    if process.poll() is None:
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        _, alive = psutil.wait_procs(family, timeout=20)
-        for member in alive:
-            member.kill()
-        process.wait()
-
-
-def clean_environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, "PATH": path}
+    with running_head(tmp_path_factory.mktemp("token")) as node:
+        yield node.port, node.token
 
 
 def join(port: int, home: Path, **environment: str) -> subprocess.Popen[str]:

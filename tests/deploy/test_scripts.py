@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from deployment import DEPLOY, ROOT, SCRIPTS, documents, load, locked, tool
 
 DOCKERFILES = sorted((DEPLOY / "images").glob("Dockerfile*"))
 STUB = """#!/bin/sh
-{ echo "$0 $*"; env | grep -E "^(RAY|NIWAKI)_" || true; stat -c "mode %a" "$RAY_AUTH_TOKEN_PATH" || true; } >> "$TOLD"
+exec >> "$TOLD"
+echo "$0 $*"; env | grep -E "^(RAY|NIWAKI|[A-Z]+_METRIC)_" || true; stat -c "mode %a" "$RAY_AUTH_TOKEN_PATH" || true
 """
 
 
@@ -61,6 +63,9 @@ def test_images_hold_what_the_lock_pins_and_no_more() -> None:
     wanted = re.findall(r'^    "([\w-]+)', project[project.index("dependencies") : project.index("[project.opt")], re.M)
     assert set(wanted) <= names
     assert {f"torch=={locked('torch')}"} <= set(cpu)
+    default = [line for line in requires("ray") or [] if 'extra == "default"' in line]
+    assert default
+    assert {re.split(r"[\s;<>=!~\[]", line)[0].replace("_", "-") for line in default} <= names
     assert not [line for line in cpu if line.startswith(("nvidia", "pytest", "mypy"))]
     with pytest.raises(ValueError, match="cpu or cuda"):
         select(lines, "tpu")
@@ -147,10 +152,19 @@ def test_a_head_asks_for_the_token_and_keeps_the_dashboard_to_itself(stage: Stag
     assert "x" * 32 not in stage.notes  # not in anybody's process list
 
 
-def test_all_ports_are_documented(stage: Stage) -> None:
+def test_without_grpc_no_port_is_given_to_ray_client(stage: Stage) -> None:
+    """Ray would refuse it."""
+    stage.put("python", "#!/bin/sh\nexit 1\n")
     assert stage.run(NODE, "head", RAY_AUTH_TOKEN="x" * 32).returncode == 0
-    ports = set(re.findall(r"-port=(\d+)", stage.notes))
-    assert len(ports) == 10
+    assert "start --head" in stage.notes
+    assert "client" not in stage.notes
+
+
+def test_all_ports_are_documented(stage: Stage) -> None:
+    stage.put("python", "#!/bin/sh\nexit 0\n")  # as where gRPC is installed
+    assert stage.run(NODE, "head", RAY_AUTH_TOKEN="x" * 32).returncode == 0
+    ports = set(re.findall(r"(?:-port|_METRIC_PORT)=(\d+)", stage.notes))
+    assert len(ports) == 13
     page = (ROOT / "docs" / "security.md").read_text()
     for port in ports:
         assert port in page, port
@@ -179,7 +193,7 @@ def test_a_slurm_job_brings_its_own_token_and_takes_it_away(tmp_path: Path) -> N
     ended = stage.run("bash", DEPLOY / "slurm" / "niwaki.sbatch", "my.yaml", "--set", "seed=1", **job)
     assert ended.returncode == 3, ended.stderr  # as the search did
     calls = [line for line in stage.notes.splitlines() if line.startswith(str(tmp_path))]
-    port = 20000 + 10 * (4211 % 200)
+    port = 20000 + 11 * (4211 % 200)
     assert any(f"start --head --port={port}" in call and "--num-gpus=1" in call for call in calls)
     assert any(f"start --address=node1:{port}" in call for call in calls)
     assert any(f"search my.yaml --address node1:{port} --set cluster.workers=32 --set seed=1" in call for call in calls)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from ray._private import ray_constants
 
 from workers.connection import STARTS, ClusterError, ClusterSettings, NoCluster, _start_ray, connect
 from workers.travel import TooLarge
@@ -37,6 +39,29 @@ def test_a_slow_start_is_tried_again(monkeypatch: pytest.MonkeyPatch, failures: 
         with pytest.raises(RuntimeError, match="timed out during startup"):
             _start_ray(num_cpus=2)
     assert starts.calls == min(failures + 1, STARTS)
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_a_cluster_of_its_own_is_started_on_loopback_and_nothing_is_left_of_that(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    monkeypatch.delenv(name, raising=False)
+    if before is not None:
+        monkeypatch.setenv(name, before)
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
+    seen: list[tuple[str, bool]] = []
+
+    def init(**options: Any) -> None:
+        seen.append((os.environ[name], ray_constants.ENABLE_RAY_CLUSTER))
+        raise OSError("no room")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(OSError, match="no room"):
+        _start_ray(num_cpus=2)
+    assert seen == [("0", False)]
+    assert os.environ.get(name) == before
+    assert enabled == ray_constants.ENABLE_RAY_CLUSTER
 
 
 def test_what_cannot_work_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
