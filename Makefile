@@ -58,3 +58,8 @@ clean:
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
+
+# For machines of a cluster (deploy/README.md): Ray's metrics and job server besides.
+.venv/cluster: .venv/installed deploy/cluster.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r deploy/cluster.lock
+	@touch $@

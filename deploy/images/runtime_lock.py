@@ -1,11 +1,12 @@
-"""Prints the pinned packages that an image needs: the lock without developers' tools, without CUDA where there is none.
+"""Prints the pinned packages that an image needs: no developers' tools, and no CUDA where there is none.
 
-python runtime_lock.py cpu|cuda requirements.lock > runtime.lock
+python runtime_lock.py cpu|cuda requirements.lock cluster.lock > runtime.lock
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 DEVELOPERS = (
     *("hypothesis", "mypy", "pytest", "ruff", "types-", "pandas-stubs", "execnet", "iniconfig", "pluggy"),
@@ -24,5 +25,5 @@ def select(lines: list[str], kind: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    with open(sys.argv[2], encoding="utf-8") as lock:
-        print("\n".join(select(lock.read().splitlines(), sys.argv[1])))
+    locks = [Path(name).read_text(encoding="utf-8") for name in sys.argv[2:]]
+    print("\n".join(select("\n".join(locks).splitlines(), sys.argv[1])))

@@ -43,19 +43,22 @@ def test_hadolint_has_nothing_to_say(file: Path) -> None:
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda p: p.name)
 def test_images_are_pinned_and_run_as_nobody_special(file: Path) -> None:
     text = file.read_text()
+    sent = set((ROOT / ".dockerignore").read_text().splitlines())
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1] == "1000:1000"
     assert not re.search(r"^(FROM|COPY --from=)\S*:?latest", text, re.MULTILINE)
     assert not re.search(r"^(ENV|ARG) .*(TOKEN|PASSWORD|SECRET)(?!_)", text, re.MULTILINE)
     for source in re.findall(r"^COPY (?!--from)(?:--\S+ )*(.*) \S+$", text, re.MULTILINE):
         for path in source.split():
             assert (ROOT / path).exists(), path
+            assert {f"!{place}" for place in (path, *map(str, Path(path).parents))} & sent, f"{path} is not sent"
     python = re.search(r"python:(?:\$\{PYTHON\}|(3\.\d+))|ARG PYTHON=(3\.\d+)", text)
     assert python is not None
 
 
 def test_images_hold_what_the_lock_pins_and_no_more() -> None:
     select = load(DEPLOY / "images" / "runtime_lock.py").select
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locks = [(ROOT / name).read_text().splitlines() for name in ("requirements.lock", "deploy/cluster.lock")]
+    lines = [line for lock in locks for line in lock]
     cuda, cpu = select(lines, "cuda"), select(lines, "cpu")
     assert set(cpu) < set(cuda) < set(lines)
     names = {re.split("==|;", line)[0].strip() for line in cuda}
