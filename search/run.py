@@ -34,6 +34,7 @@ from search.surrogate.warm import earlier_lessons, keep_earlier, read_earlier
 from search.view import Course, Quiet, View
 from search.window import default_window
 from spaces.foundation import Foundation, condensed
+from workers.atomic import remove_leftovers
 from workers.checkpoint import Deployed, load_candidate
 from workers.cluster import ClusterSettings, RayCluster
 from workers.evaluation import FINISH, Evaluation, Request
@@ -108,6 +109,7 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
             noted(folder, view) as noting,
             metered(noting, cluster, config.name, record.id) as watched,
         ):
+            remove_leftovers(folder.path)
             mirror.warn(noting)
             keep_earlier(earlier, folder)
             finals = _search(Drive(preflight, folder, record, cluster, watched, mirror), expected)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well the file written there becomes ``path``, durably.
 
-    The temporary name starts with a dot (so that ``*.safetensors`` never finds it), keeps the suffix, and lies in
-    the folder of ``path``, which is created if need be. When the block raises, ``path`` is as it was before.
+    The temporary name starts with a dot and eight digits, keeps the suffix, and lies in the folder of ``path``, which
+    is created if need be. When the block raises, ``path`` is as it was before; what a killed process left is for
+    :func:`remove_leftovers`.
 
     Raises:
         OSError: the folder cannot be written.
@@ -30,6 +34,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":
         flush(path.parent)  # the rename itself lives in the folder; elsewhere folders cannot be opened
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes had begun to write in ``folder`` and below it; nobody may be writing there."""
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.match(path.name):
+            path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -81,11 +81,12 @@ def test_a_member_killed_then_the_driver_killed_and_resumed(
     assert comparison.equal, f"killed after {first} and {last} legs: {comparison}"
     assert {record: record.stat().st_mtime_ns for record in before} == before, "what was over was not repeated"
     assert len(records(path)) == LEGS
+    assert [p for p in path.rglob(".*") if p.name != ".lock"] == [], "half-written files are left"
     assert nested_runs(path) == nested_runs(finished[0])
 
 
 def records(path: Path) -> list[Path]:
-    return list(path.glob("finish/*/*-*.json"))
+    return [record for record in path.glob("finish/*/*-*.json") if not record.name.startswith(".")]
 
 
 def wait_for_legs(process: Popen[str], path: Path, count: int) -> None:

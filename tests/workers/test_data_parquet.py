@@ -86,6 +86,7 @@ def test_a_folder_of_files_is_one_table(tmp_path):
 def test_a_folder_with_named_splits(tmp_path, train, test):
     write(tmp_path / train, [0, 1] * 6)
     write(tmp_path / test, [0, 1, 1])
+    (tmp_path / train).with_name("._train.parquet").write_bytes(b"what macOS keeps beside a file")
     assert load(tmp_path).test.labels.tolist() == [0, 1, 1]
 
 

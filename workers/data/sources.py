@@ -90,7 +90,12 @@ def _open_table(folder: Path) -> Table:
 
 def _parquet_files(folder: Path) -> list[Path]:
     # Hugging Face repositories keep their files in `data/`.
-    return sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
+    return _visible(folder) or _visible(folder / "data")
+
+
+def _visible(folder: Path) -> list[Path]:
+    # Hidden ones are unfinished downloads, or what macOS keeps beside a file.
+    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
 
 
 def _parts(tables: dict[str, Table]) -> Parts:
