@@ -34,6 +34,13 @@ from workers.threads import torch_threads
 OWN = "the configuration's"
 RECIPES: Mapping[str, Mapping[str, float | str]] = {
     OWN: {},
+    "shift 1": {"shift": 1},
+    "shift 1, one_cycle": {"shift": 1, "schedule": "one_cycle"},
+    "shift 1, one_cycle, learning_rate 0.01": {"shift": 1, "schedule": "one_cycle", "learning_rate": 0.01},
+    "shift 1, one_cycle, distillation 0": {"shift": 1, "schedule": "one_cycle", "distillation": 0.0},
+    "one_cycle": {"schedule": "one_cycle"},
+    "one_cycle, learning_rate 0.01": {"schedule": "one_cycle", "learning_rate": 0.01},
+    "one_cycle, distillation 0": {"schedule": "one_cycle", "distillation": 0.0},
     "distillation 0": {"distillation": 0.0},
     "distillation 0.9": {"distillation": 0.9},
     "temperature 2": {"temperature": 2.0},
@@ -41,15 +48,10 @@ RECIPES: Mapping[str, Mapping[str, float | str]] = {
     "learning_rate 0.001": {"learning_rate": 0.001},
     "learning_rate 0.01": {"learning_rate": 0.01},
     "weight_decay 0.1": {"weight_decay": 0.1},
-    "schedule cosine": {"schedule": "cosine"},
     "ema 0.99": {"ema": 0.99},
     "push 0.1": {"push": 0.1},
     "loss l_gm": {"loss": "l_gm"},
     "cutout 2": {"cutout": 2},
-    "shift 0": {"shift": 0},
-    "shift 0, distillation 0": {"shift": 0, "distillation": 0.0},
-    "shift 0, learning_rate 0.01": {"shift": 0, "learning_rate": 0.01},
-    "shift 0, schedule cosine": {"shift": 0, "schedule": "cosine"},
 }
 Row = dict[str, float | int | str]
 
