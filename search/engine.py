@@ -100,9 +100,8 @@ def run_engine(
         asked = under_way.get(committed)
         if asked != evaluation.request:
             raise ReplayMismatch(_mismatch(committed, evaluation.request, asked))
-        waiting[
-            evaluation.request.stage
-        ].popleft()  # nothing was submitted yet, so the next to commit is the first that waits
+        # Nothing was submitted yet, so the next to commit is the first of its stage that waits.
+        waiting[evaluation.request.stage].popleft()
         commit(evaluation)
 
     def start() -> None:

@@ -103,16 +103,16 @@ def run_search(config: SearchConfig, view: View | None = None) -> Result:
         _pack(cluster, preflight, folder, view)
         window = config.search.window or default_window(cluster.workers, config.search.probes, config.search.strategy)
         record = folder.start(config, preflight.space.hash, window)
-        with (
-            folder.locked(),
-            mirrored(folder, place, config.storage, view) as mirror,
-            noted(folder, view) as noting,
-            metered(noting, cluster, config.name, record.id) as watched,
-        ):
-            remove_leftovers(folder.path)
-            mirror.warn(noting)
-            keep_earlier(earlier, folder)
-            finals = _search(Drive(preflight, folder, record, cluster, watched, mirror), expected)
+        with folder.locked():
+            remove_leftovers(folder.path)  # before threads of this driver write there
+            with (
+                mirrored(folder, place, config.storage, view) as mirror,
+                noted(folder, view) as noting,
+                metered(noting, cluster, config.name, record.id) as watched,
+            ):
+                mirror.warn(noting)
+                keep_earlier(earlier, folder)
+                finals = _search(Drive(preflight, folder, record, cluster, watched, mirror), expected)
     finally:
         cluster.close()
     return Result(folder, finals)
