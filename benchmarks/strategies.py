@@ -73,7 +73,8 @@ def main() -> None:
 def as_table(runs: Sequence[dict[str, Run]]) -> Table:
     """A row a strategy: means, and paired differences to evolution."""
     epochs = {r.epochs for found in runs for r in found.values()}
-    printed = Table(title=f"{len(runs)} seeds, {min(epochs)} to {max(epochs)} epochs of training in each search")
+    each = " to ".join(str(n) for n in sorted({min(epochs), max(epochs)}))
+    printed = Table(title=f"{len(runs)} seeds, {each} epochs of training in each search")
     for title in ("strategy", "hypervolume, test", "− evolution's", "shipped, test", "points more", "device-seconds"):
         printed.add_column(title, justify="left" if title == "strategy" else "right")
     for name in NAMES:
