@@ -112,7 +112,7 @@ def run_engine(
         start()
         for outcome in cluster.wait():
             tries, losses, seconds = attempts.pop(outcome.number, (0, 0, 0.0))
-            tries, seconds = tries + 1, seconds + outcome.seconds
+            tries, seconds = tries + outcome.attempts, seconds + outcome.seconds
             losses += not outcome.with_machine  # which go for reasons of their own
             lost = outcome.status == FAILED and outcome.reason == "worker_lost"
             if lost and losses <= retries and tries < MOST_TRIES:

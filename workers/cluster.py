@@ -140,7 +140,7 @@ class RayCluster:
             outcome, fault = event.result, event.fault
             if fault is not None:
                 outcome = Outcome(event.ticket.number, FAILED, fault.reason, fault.message, seconds=event.seconds)
-                outcome = replace(outcome, with_machine=fault.with_machine)
+                outcome = replace(outcome, with_machine=fault.with_machine, attempts=int(fault is not NOT_BEGUN))
             elif event.ticket.stage == PROBE:
                 self._quick = outcome.seconds < QUICK_SECONDS
             outcomes.append(replace(outcome, worker=event.worker))

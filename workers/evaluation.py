@@ -68,7 +68,7 @@ class Outcome:
         embedding: statistics of the candidate's features, for surrogates; empty when failed.
         seconds: device-seconds that the evaluation took, over all attempts.
         worker: where it ran.
-        attempts: how often it was started.
+        attempts: how often it was started; 0 where its worker was lost before it began.
         with_machine: of a lost worker: whether its whole machine was lost.
     """
 

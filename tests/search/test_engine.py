@@ -58,12 +58,18 @@ class Unruly:
     Args:
         losses: by number, how many attempts in a row lose their worker.
         with_machine: whether they lose the whole machine.
+        begun: whether they had begun.
     """
 
     def __init__(
-        self, workers: int, seed: int, losses: dict[int, int] | None = None, with_machine: bool = False
+        self,
+        workers: int,
+        seed: int,
+        losses: dict[int, int] | None = None,
+        with_machine: bool = False,
+        begun: bool = True,
     ) -> None:
-        self._with_machine = with_machine
+        self._with_machine, self._begun = with_machine, begun
         self._workers, self._random = workers, random.Random(seed)
         self._losses = dict(losses or {})
         self._running: list[Request] = []
@@ -88,7 +94,7 @@ class Unruly:
         if self._losses.get(request.number, 0) > 0:
             self._losses[request.number] -= 1
             lost = Outcome(request.number, FAILED, "worker_lost", seconds=seconds, worker=where)
-            return replace(lost, with_machine=self._with_machine)
+            return replace(lost, with_machine=self._with_machine, attempts=int(self._begun))
         if request.number % 7 == 3:
             return Outcome(request.number, FAILED, "nan", "simulated", seconds=seconds, worker=where)
         return Outcome(request.number, OK, metrics={"accuracy": request.genome.keep[0]}, seconds=seconds, worker=where)
@@ -245,6 +251,13 @@ def test_resuming_from_the_archive_on_disk(
     assert course(plan.told) == course(expected)
     assert course(list(archive.evaluations())) == course(expected)
     archive.close()
+
+
+def test_what_had_not_begun_when_its_worker_was_lost_was_not_tried() -> None:
+    plan = Chained(4)
+    run_engine(plan, Unruly(2, 1, {4: 2 * MOST_TRIES}, with_machine=True, begun=False), Memory(), 4, retries=0)
+    assert plan.told[4].ok
+    assert plan.told[4].outcome.attempts == 1
 
 
 def test_a_lost_machine_is_no_fault_of_the_candidate() -> None:
