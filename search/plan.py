@@ -163,24 +163,22 @@ class SearchPlan:
         ended: deque[tuple[int, int]] = deque()
         """Of rounds whose trainings are not yet chosen: the number that followed, and how many to train."""
 
-        def choose_known() -> None:
+        def train_known() -> Steps:
             while ended and self._told >= ended[0][0]:
                 chosen = self._promote(promising, ended.popleft()[1])
                 self._rungs.enter((probe.request.genome, forecast) for probe, forecast in chosen)
+            yield from self._train_on()
 
         for probes, trainings in zip(deal(s.probes, s.rounds), deal(s.trainings, s.rounds), strict=True):
             for _ in range(probes):
-                choose_known()
-                yield from self._train_on()
+                yield from train_known()
                 yield self._next(PROBE, strategy.ask(self._asked), s.strategy)
             ended.append((self._asked, trainings))
             if probes < self.window:
                 yield from self._all_trained()
-                choose_known()
-                yield from self._train_on()
+                yield from train_known()
         yield from self._all_trained()
-        choose_known()
-        yield from self._train_on()
+        yield from train_known()
         self._rungs.close()
         yield from self._all_trained()
 

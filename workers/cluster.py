@@ -139,8 +139,15 @@ class RayCluster:
         for event in self._events():
             outcome, fault = event.result, event.fault
             if fault is not None:
-                outcome = Outcome(event.ticket.number, FAILED, fault.reason, fault.message, seconds=event.seconds)
-                outcome = replace(outcome, with_machine=fault.with_machine, attempts=int(fault is not NOT_BEGUN))
+                outcome = Outcome(
+                    event.ticket.number,
+                    FAILED,
+                    fault.reason,
+                    fault.message,
+                    seconds=event.seconds,
+                    attempts=int(fault is not NOT_BEGUN),
+                    with_machine=fault.with_machine,
+                )
             elif event.ticket.stage == PROBE:
                 self._quick = outcome.seconds < QUICK_SECONDS
             outcomes.append(replace(outcome, worker=event.worker))

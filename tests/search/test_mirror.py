@@ -150,7 +150,8 @@ def test_states_of_trainings_go_when_the_training_is_over(tmp_path: Path, monkey
         until(lambda: name not in stored(config).names())
 
 
-def test_a_legs_state_is_there_before_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def note_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what is written to storage from now on, in order."""
     sent: list[str] = []
     real = Place.write
 
@@ -159,6 +160,11 @@ def test_a_legs_state_is_there_before_its_record(tmp_path: Path, monkeypatch: py
         real(self, name, content)
 
     monkeypatch.setattr(Place, "write", write)
+    return sent
+
+
+def test_a_legs_state_is_there_before_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = note_sent(monkeypatch)
     with driving(config_in(tmp_path)) as (folder, _, _mirror):
         legs = folder.path / "finish" / "abc"
         legs.mkdir(parents=True)
@@ -342,14 +348,7 @@ def test_a_resumed_run_sends_only_what_is_new(tmp_path: Path, monkeypatch: pytes
     config = config_in(tmp_path)
     with driving(config) as (folder, archive, _):
         commit(archive, folder, 8)
-    sent: list[str] = []
-    real = Place.write
-
-    def write(self: Place, name: str, content: bytes) -> None:
-        sent.append(name)
-        real(self, name, content)
-
-    monkeypatch.setattr(Place, "write", write)
+    sent = note_sent(monkeypatch)
     with driving(config) as (folder, archive, _):
         commit(archive, folder, 9)
     assert set(sent) == {search.lease.FILE, "archive/part-000000000.parquet"}
