@@ -67,7 +67,7 @@ def search(options: argparse.Namespace, tracked: bool) -> Times:
     plan = SearchPlan(make_space(), settings, base_accuracy=1.0, seed=0)
     cluster = Paced(options.workers, evaluate, lambda request, attempt: 1.0 + request.number % 7 / 7)
     cluster.seconds = options.seconds
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="tracking-cost-") as name:
+    with tempfile.TemporaryDirectory(prefix="tracking-cost-") as name:
         tracker: BackgroundTracker | NoTracker = NoTracker()
         if tracked:
             store = find_store(Path(name) / "runs", options.uri)
