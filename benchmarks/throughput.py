@@ -5,8 +5,8 @@
 The plain loop is what one writes: a ``Dataset`` of uint8 images, a ``DataLoader`` with (persistent) workers, the
 transforms of torchvision v2 that mean what ours do (crop with padding, flip, scale, normalise), AdamW, one cycle, no
 ``.item()`` in a step; with automatic mixed precision on a GPU, as ours. It is timed twice: as it is usually written,
-and in channels-last format. Same network, initial weights, batch size and number of steps; both train one epoch a turn
-and take turns at going first, after a warm-up. Published are medians of the pairs' ratios, by the clock and in CPU
+and in channels-last format. Same network, initial weights, batch size and number of steps; each trains, in a
+process of its own, one epoch a turn; they take turns at going first, after a warm-up. Published are medians of the pairs' ratios, by the clock and in CPU
 seconds of all processes (loaders included: they take cores that other candidates of a search would use).
 
 Ours draws in the main process for whole epochs and augments batches, so it needs no loaders; on a CPU the convolutions
@@ -42,9 +42,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from spaces.networks import NetworkSpec, build_network
+from workers.allocator import keep_freed_memory
 from workers.batches import Tensors, place, to_tensors
 from workers.data import DataRequest, Images, load_splits
-from workers.threads import torch_threads
 from workers.train import TrainSettings, train
 
 BATCH = 64
@@ -134,9 +134,8 @@ def main() -> None:
     table = Table(title=f"Images per second, {_device()}, 1 thread, {arguments.loaders} loaders for the plain loop")
     for column in ("case", "ours", "plain", "ratio", "CPU ratio", "plain channels-last", "ratio", "CPU ratio"):
         table.add_column(column, justify="left" if column == "case" else "right")
-    with torch_threads(1):
-        for case in cases:
-            table.add_row(case.name, *_compare(case, arguments.pairs, arguments.loaders))
+    for case in cases:
+        table.add_row(case.name, *_compare(case, arguments.pairs, arguments.loaders))
     console.print(table)
     if arguments.candidates:
         console.print(_concurrent(cases[-1], arguments.candidates))
@@ -156,21 +155,16 @@ def _cases(count: int) -> list[Case]:
 
 
 def _compare(case: Case, pairs: int, loaders: int) -> list[str]:
-    data, start = case.tensors(), case.network()
-    plain = Plain(case, loaders, torch.contiguous_format)
-    last = Plain(case, loaders, torch.channels_last)
-    contestants: dict[str, Callable[[nn.Module], None]] = {
-        "ours": lambda network: train(place(network, data), data, case.settings, 0),
-        "plain": plain.epoch,
-        "last": last.epoch,
-    }
+    contestants = {name: Contestant(case, name, loaders) for name in ("ours", "plain", "last")}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for turn in range(pairs + 1):
         order = list(contestants) if turn % 2 else list(contestants)[::-1]
         for name in order:
-            taken = _time(lambda name=name: contestants[name](copy.deepcopy(start)))  # type: ignore[misc]
+            taken = contestants[name].epoch()
             if turn:  # the first is the warm-up
                 seconds[name].append(taken)
+    for contestant in contestants.values():
+        contestant.close()
 
     def rate(name: str) -> str:
         return f"{len(case.images) / statistics.median(wall for wall, _ in seconds[name]):,.0f}"
@@ -185,7 +179,41 @@ def _compare(case: Case, pairs: int, loaders: int) -> list[str]:
     return row
 
 
-def _time(work: Callable[[], None]) -> tuple[float, float]:
+class Contestant:
+    """A way to train, in a process of its own: it keeps its loaders and its memory from epoch to epoch."""
+
+    def __init__(self, case: Case, name: str, loaders: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_contestant, args=(case, name, loaders, theirs))
+        self._process.start()
+
+    def epoch(self) -> tuple[float, float]:
+        """Train for an epoch from the same weights: seconds by the clock, and of CPU with the loaders'."""
+        self._pipe.send(True)
+        seconds: tuple[float, float] = self._pipe.recv()
+        return seconds
+
+    def close(self) -> None:
+        self._pipe.send(False)
+        self._process.join()
+
+
+def _contestant(case: Case, name: str, loaders: int, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    start = case.network()
+    if name == "ours":
+        keep_freed_memory()  # as every worker of a search does
+        data = case.tensors()
+        epoch: Callable[[nn.Module], object] = lambda network: train(place(network, data), data, case.settings, 0)  # noqa: E731
+    else:
+        epoch = Plain(case, loaders, torch.channels_last if name == "last" else torch.contiguous_format).epoch
+    while pipe.recv():
+        network = copy.deepcopy(start)
+        pipe.send(_time(lambda: epoch(network)))  # noqa: B023
+
+
+def _time(work: Callable[[], object]) -> tuple[float, float]:
     """Seconds by the clock, and of CPU over this process and its children."""
     before, cpu = time.perf_counter(), _cpu()
     work()
@@ -223,6 +251,7 @@ def _throughput(case: Case, count: int) -> float:
 
 def _candidate(case: Case, barrier: Barrier, writer: Connection) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()
     data = case.tensors()
     train(place(case.network(), data), data, case.settings, 0)
     barrier.wait()

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from workers.allocator import keep_freed_memory
 from workers.versions import own_versions
 
 Job = Callable[[Any], Any]
@@ -61,6 +62,7 @@ def ready_process(paths: Sequence[str], threads: int, deterministic: bool) -> No
     if not ray.get_gpu_ids():  # type: ignore[no-untyped-call]
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     add_paths(paths)
+    keep_freed_memory()
     import torch
 
     torch.set_num_threads(threads)
