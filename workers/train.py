@@ -18,6 +18,7 @@ from spaces.randomness import seed_for, torch_generator
 from workers.augment import Draws, augment, draw
 from workers.batches import Tensors
 from workers.losses import Objective, Step, make_objective
+from workers.pointwise import pointwise_products
 from workers.training.average import Average
 from workers.training.course import Course, steps_per_epoch
 from workers.training.hope import Hope, Hopeless
@@ -133,7 +134,11 @@ def _train_epoch(course: Course, job: _Job, done: int, after_step: Callable[[int
     course.network.train()
     course.objective.train()
     fill = data.fill
-    with _own_randomness(job.device) as reseed, course.objective.watching(course.network) as seen:
+    with (
+        _own_randomness(job.device) as reseed,
+        course.objective.watching(course.network) as seen,
+        pointwise_products(course.network, data),
+    ):
         for step in range(done, (epoch + 1) * job.steps_per_epoch):
             start = (step - done + first) * size
             reseed(seed_for(job.seed, "dropout", step))
