@@ -26,7 +26,7 @@ from workers.nodes import answers, avoiding, nodes, strangers
 from workers.process import Builder, Greeting, Worker, add_paths, driver_paths
 from workers.reach import RemoteKeeper, start_keeper
 from workers.room import Room, room
-from workers.slot import Event, Fault, Slot, Task
+from workers.slot import Event, Fault, Slot, Task, leisure
 from workers.versions import differences, own_versions
 
 __all__ = ["ClusterError", "ClusterSettings", "NoCluster", "RayCluster"]
@@ -79,7 +79,7 @@ class RayCluster:
         self._shared: list[tuple[Any, Any]] = []
         self._shunned: set[str] = set()
         self._next_look = time.monotonic() + LOOK_SECONDS
-        self._quick = False
+        self._probe_seconds = float("inf")
         self._owns_ray = not ray.is_initialized()
         add_paths([os.getcwd()])  # results may hold objects of the user's modules, which only workers have imported
         connect(settings, modules)
@@ -149,7 +149,7 @@ class RayCluster:
                     with_machine=fault.with_machine,
                 )
             elif event.ticket.stage == PROBE:
-                self._quick = outcome.seconds < QUICK_SECONDS
+                self._probe_seconds = outcome.seconds
             outcomes.append(replace(outcome, worker=event.worker))
         return outcomes
 
@@ -212,7 +212,7 @@ class RayCluster:
         """Workers for a request of a stage, the free ones first."""
         own = [slot for slot in self._slots if not self._apart or slot.probing == (stage == PROBE)]
         yield from (slot for slot in own if slot.free)
-        if behind and self._quick and stage == PROBE:
+        if behind and self._probe_seconds < QUICK_SECONDS and stage == PROBE:
             yield from (slot for slot in own if slot.running and slot.behind is None and _probes(slot.running))
 
     def _submit(self, item: Any, ticket: Any, slot: Slot) -> None:
@@ -223,7 +223,7 @@ class RayCluster:
         deadline = min((slot.deadline for slot in self._slots), default=float("inf"))
         patience = min(max(0.0, deadline - time.monotonic()), LOOK_SECONDS)
         ray.wait(pending, num_returns=1, timeout=patience)
-        ready = set(ray.wait(pending, num_returns=len(pending), timeout=0)[0])
+        ready = set(ray.wait(pending, num_returns=len(pending), timeout=leisure(self._slots, self._probe_seconds))[0])
         events = []
         for slot in self._slots:
             if slot.starting in ready:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayTaskError
+
+GATHER_SECONDS = 0.02
+"""Most seconds for which results may gather: to deal with several at once takes less of the driver's time."""
 
 
 @dataclass
@@ -88,6 +92,17 @@ class Slot:
         had = [task for task in (self.running, self.behind) if task is not None]
         self.running = self.behind = None
         return had
+
+
+def leisure(slots: Iterable[Slot], seconds: float) -> float:
+    """How many seconds the driver may let results wait: none, unless every worker has something behind what it is at.
+
+    Args:
+        seconds: that a task takes; by a quarter of it no worker will have run dry.
+    """
+    if any(slot.starting is not None or slot.behind is None for slot in slots):
+        return 0.0
+    return min(GATHER_SECONDS, seconds / 4)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from workers.slot import Slot, Task
+from workers.slot import GATHER_SECONDS, Slot, Task, leisure
 
 
 def slot() -> tuple[Slot, list[Any]]:
@@ -44,3 +44,16 @@ def test_all_of_a_lost_worker_is_given_back() -> None:
     assert place.empty() == tasks
     assert place.free
     assert place.empty() == []
+
+
+def test_results_gather_only_while_every_worker_has_more_to_do() -> None:
+    places = [slot()[0] for _ in range(2)]
+    for place in places:
+        place.take(Task(1, "a", 10.0))
+    places[0].take(Task(2, "b", 10.0))
+    assert leisure(places, 0.04) == 0.0
+    places[1].take(Task(3, "c", 10.0))
+    assert leisure(places, 0.04) == 0.01
+    assert leisure(places, 60.0) == GATHER_SECONDS
+    places[0].starting = "a step of its start"
+    assert leisure(places, 0.04) == 0.0
