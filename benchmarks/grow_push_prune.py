@@ -78,7 +78,7 @@ def recipe(
         network, growth, epochs = grown.network, grown.growth, epochs - grown.epochs
     settings = TrainSettings(epochs=epochs, shift=1, push=options.push)
     seed = seed_for(seed, "recipe")
-    small = push_and_prune(network, images.train, budget, "params", settings, options.rounds, seed)
+    small = push_and_prune(network, images.train, budget, "params", settings, options.rounds, seed).network
     return measure_accuracy(small, images.test).accuracy, parameters(small), growth
 
 
@@ -102,7 +102,7 @@ def growing_table(images: ImageSet, seeds: int) -> Table:
     for seed in range(seeds):
         network = fresh(images, seed)
         budget = parameters(network) // 2
-        network = push_and_prune(network, images.train, budget, "params", TrainSettings(epochs=4), 1, seed)
+        network = push_and_prune(network, images.train, budget, "params", TrainSettings(epochs=4), 1, seed).network
         grown = grow(network, growths(network, 1)[-1], images.train.normalise(some(images.train, 256, seed).images))
         before, after = (predict(place(n, images.train), images.test) for n in (network, grown))
         accuracies = [f"{float((x.argmax(1) == images.test.labels).float().mean()):.2%}" for x in (before, after)]

@@ -5,9 +5,10 @@
 The plain loop is what one writes: a ``Dataset`` of uint8 images, a ``DataLoader`` with (persistent) workers, the
 transforms of torchvision v2 that mean what ours do (crop with padding, flip, scale, normalise), AdamW, one cycle, no
 ``.item()`` in a step; with automatic mixed precision on a GPU, as ours. It is timed twice: as it is usually written,
-and in channels-last format. Same network, initial weights, batch size and number of steps; each trains, in a
-process of its own, one epoch a turn; they take turns at going first, after a warm-up. Published are medians of the pairs' ratios, by the clock and in CPU
-seconds of all processes (loaders included: they take cores that other candidates of a search would use).
+and in channels-last format. Same network, initial weights, batch size and number of steps; each trains in a process of
+its own, one epoch a turn, and they take turns at going first, after a warm-up. Published are medians of the pairs'
+ratios, by the clock and in CPU seconds of all processes (loaders included: they take cores that other candidates of a
+search would use).
 
 Ours draws in the main process for whole epochs and augments batches, so it needs no loaders; on a CPU the convolutions
 take most of the time either way. Networks are the base network of a search and one as narrow as what a search finds.

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Protocol
 
 import pyarrow as pa
@@ -156,7 +157,7 @@ def _finals(
     cost = config.search.cost
     again = _repeats("control:chosen", trainings, m.repeats)
     chosen_test = tuple(r.test_accuracy for _, r in again)
-    controls = tuple(_controls(trainings, m.repeats, foundation))
+    controls = tuple(_controls(trainings, m.repeats))
     return Finals(
         name=config.name,
         seed=config.seed,
@@ -253,17 +254,15 @@ def _repeats(
     return [(e, repeats[e.request.number]) for e in sorted(found, key=lambda e: e.request.repeat)]
 
 
-def _controls(
-    trainings: Sequence[Evaluation], repeats: dict[int, FinalResult], foundation: Foundation
-) -> Iterable[Control]:
+def _controls(trainings: Sequence[Evaluation], repeats: dict[int, FinalResult]) -> Iterable[Control]:
     for name, about in DESCRIPTIONS.items():
         runs = _repeats(f"control:{name}", trainings, repeats)
         if runs:
-            cost = foundation.space.cost(runs[0][0].request.genome)
+            size = {name: round(mean(e.metrics[name] for e, _ in runs)) for name in ("params", "macs", "bytes")}
             test = tuple(r.test_accuracy for _, r in runs)
             validation = tuple(r.validation_accuracy for _, r in runs)
             seconds = sum(e.outcome.seconds for e, _ in runs)
-            yield Control(name, about, cost.params, cost.macs, cost.bytes, test, validation, seconds)
+            yield Control(name, about, **size, test=test, validation=validation, seconds=seconds)
 
 
 def _hypervolumes(

@@ -456,6 +456,11 @@ class ControlsConfig(Section):
 
     enabled: bool = Field(True, description="train the controls and print whether the search beat them")
     repeats: int = Field(3, ge=1, description="trainings (seeds) of each control and of the chosen candidate")
+    recipes: tuple[Literal["bar", "push_prune"], ...] = Field(
+        (),
+        description="training methods that choose channels themselves, as controls too: bar (budget-aware gates), "
+        "push_prune (discriminant pushing and pruning); each trains the base network, at its full size to begin with",
+    )
     sensitivity_levels: int = Field(3, ge=1, description="keep ratios probed per group for sensitivity-then-bisect")
 
 

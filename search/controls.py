@@ -15,6 +15,8 @@ DESCRIPTIONS = {
     "sensitivity": "per-group ratios by one bound on each group's own loss of accuracy (FastNAS, AIMET), same size",
     "random": "the best by probe of as many random genomes as the search probed, same training",
     "scratch": "the chosen architecture from fresh weights, trained for the base's and its own epochs together",
+    "bar": "channels switched off by trained gates (budget-aware regularisation), same size, same epochs",
+    "push_prune": "discriminant pushing and pruning by turns (Grow-Push-Prune), same size, same epochs",
 }
 
 

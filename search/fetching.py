@@ -20,7 +20,7 @@ from search.loading import ConfigError
 from search.schema import evaluations_of
 from search.storage import Place, StorageError, open_place
 from workers.evaluate import weights_path
-from workers.evaluation import FINISH, SCRATCH, TRAIN, Evaluation
+from workers.evaluation import FINISH, RECIPES, SCRATCH, TRAIN, Evaluation
 from workers.tensors import CheckpointError, check_tensors
 
 AT_ONCE = 8
@@ -28,7 +28,7 @@ AT_ONCE = 8
 
 MEND = "check the address, the bucket, and what the environment says (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …)"
 
-KEPT = (TRAIN, SCRATCH, FINISH)
+KEPT = (TRAIN, SCRATCH, FINISH, *RECIPES)
 """Stages whose weights a run keeps."""
 
 

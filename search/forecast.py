@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from search.halving import rung_epochs, survivors
 from search.preflight import Preflight
-from workers.evaluation import FINISH, INTERVAL, PROBE, RUNG, SCRATCH, TRAIN
+from workers.evaluation import FINISH, INTERVAL, PROBE, RECIPES, RUNG, SCRATCH, TRAIN
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def forecast(preflight: Preflight, counts: Mapping[str, int]) -> Forecast:
         RUNG: candidates.step * train * paused,
         TRAIN: candidates.step * train * (epochs - max(levels, default=0)),
         SCRATCH: candidates.step * train * (epochs + base_epochs),
+        # They train the base network, though ever less of it.
+        **dict.fromkeys(RECIPES, base.step * train * epochs),
         FINISH: candidates.step * train * config.finish.epochs * config.finish.members,
     }
     known = config.network.weights is not None

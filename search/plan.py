@@ -53,6 +53,7 @@ class PlanSettings:
     finishes: int = 0
     rungs: tuple[int, ...] = ()
     reduction: int = 3
+    recipes: tuple[str, ...] = ()
 
 
 class SearchPlan:
@@ -284,6 +285,8 @@ class SearchPlan:
             yield self._next(SCRATCH, genome, "control:scratch", repeat, epochs=epochs)
             for name, control in alike.items():
                 yield self._next(TRAIN, control, f"control:{name}", repeat, epochs=epochs)
+            for recipe in s.recipes:
+                yield self._next(recipe, genome, f"control:{recipe}", repeat, epochs=epochs)
         yield from self._random_search(size, epochs)
 
     def _random_search(self, size: Budget, epochs: int | None) -> Steps:
@@ -339,4 +342,5 @@ def course_counts(space: Space, settings: PlanSettings) -> dict[str, int]:
         counts[PROBE] += groups * s.sensitivity_levels + probes
         counts[TRAIN] += 4 * s.repeats
         counts[SCRATCH] += s.repeats
+        counts |= dict.fromkeys(s.recipes, s.repeats)
     return counts

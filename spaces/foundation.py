@@ -55,6 +55,11 @@ class Candidate:
     network: nn.Module
     kept: Mapping[str, np.ndarray]
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels per group."""
+        return {name: len(channels) for name, channels in self.kept.items()}
+
 
 @dataclass(frozen=True)
 class Foundation:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,19 +18,36 @@ from spaces.genome import Genome
 from spaces.growth import Growth, grow_structure
 from spaces.inherit import inherit
 from spaces.networks import NetworkSpec, build_network
+from spaces.quantity import Measure
 from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
-from workers.batches import Tensors, TensorSplits, place
+from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
-from workers.evaluation import FAILED, FINISH, INTERVAL, OK, PROBE, RUNG, SCRATCH, TRAIN, TUNE, Outcome, Request
+from workers.evaluation import (
+    BAR,
+    FAILED,
+    FINISH,
+    INTERVAL,
+    OK,
+    PROBE,
+    RECIPES,
+    RUNG,
+    SCRATCH,
+    TRAIN,
+    TUNE,
+    Outcome,
+    Request,
+)
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.measure.latency import measure_latency
 from workers.member import load_member, member_path, save_member
 from workers.probe import ProbeSettings, probe
 from workers.recalibrate import recalibrate
+from workers.recipes.at_size import train_with_gates, train_with_push
 from workers.shelf import STATE, Shelf
-from workers.train import Diverged, Hopeless, Preempted, TrainSettings, train
+from workers.shelved import train_on_shelf
+from workers.train import Diverged, Hopeless, TrainSettings, train
 
 FINISHED = "-finish"
 """Ending of the name of a finished candidate's files."""
@@ -45,6 +64,7 @@ class Bench:
     Attributes:
         spec, class_names, mean, std: what a saved candidate needs to be used elsewhere.
         shelf: the way to the run's files.
+        cost: what the search minimises besides the error.
         interval_epochs: epochs that a member of a population trains between two selections.
         varied: names of what ``Genome.settings`` holds, in its order.
     """
@@ -61,6 +81,7 @@ class Bench:
     tune_epochs: int
     seed: int
     shelf: Shelf
+    cost: Measure = "params"
     interval_epochs: int = 1
     varied: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
@@ -85,7 +106,8 @@ class Bench:
 
 def weights_path(folder: Path, request: Request) -> Path:
     """Where the weights of a training go, in the run's folder."""
-    stage = {SCRATCH: "-scratch", FINISH: FINISHED}.get(request.stage, "")
+    own = (SCRATCH, *RECIPES)
+    stage = FINISHED if request.stage == FINISH else f"-{request.stage}" if request.stage in own else ""
     repeat = f"-{request.repeat}" if request.repeat else ""
     return folder / "weights" / f"{request.genome.id}{stage}{repeat}.safetensors"
 
@@ -107,6 +129,8 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
 
 
 def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[float, ...]]:
+    if request.stage in RECIPES:
+        return _recipe(request, bench), ()
     space = bench.foundation.space
     candidate, epochs = _start(request, bench)
     if request.stage == SCRATCH:
@@ -178,7 +202,7 @@ def _interval(request: Request, bench: Bench, candidate: Candidate, seed: int, e
     train_on_shelf(bench.shelf, path.with_suffix(STATE), network, bench.data.train, settings, seed, soft_labels)
     measured = measure_accuracy(network, bench.data.validation)
     epochs += settings.epochs
-    about = describe(request.genome, candidate, bench)
+    about = describe(request.genome, candidate.widths, bench)
     save_member(bench.folder, request.genome.id, network, about, candidate.kept, epochs)
     bench.shelf.hand_over(path)
     bench.shelf.remove(path.with_suffix(STATE))
@@ -223,48 +247,60 @@ def _train(request: Request, bench: Bench, candidate: Candidate, seed: int, epoc
     path = weights_path(bench.folder, request)
     soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
     train_on_shelf(bench.shelf, path.with_suffix(STATE), network, bench.data.train, settings, seed, soft_labels)
-    measured = measure_accuracy(network, bench.data.validation)
-    about = describe(request.genome, candidate, bench)
-    save_candidate(path, network, about)
-    bench.shelf.hand_over(path)
+    measured = _save(request, bench, network, candidate.widths)
     bench.shelf.remove(path.with_suffix(STATE))
+    return {**measured, "epochs": epochs + settings.epochs}
+
+
+def _recipe(request: Request, bench: Bench) -> dict[str, float]:
+    """A method trains the base network to the candidate's size, with as many epochs as a training has."""
+    space, trunk = bench.foundation.space, bench.foundation.trunk(request.genome)
+    budget = getattr(space.cost(request.genome), bench.cost)
+    settings = _own_settings(request, bench)
+    settings = replace(settings, epochs=settings.epochs if request.epochs is None else request.epochs)
+    seed = seed_for(bench.seed, *request.purpose)
+    if request.stage == BAR:
+        soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
+        path = weights_path(bench.folder, request)
+        slim = train_with_gates(trunk, bench.data, budget, bench.cost, settings, seed, soft_labels, bench.shelf, path)
+    else:
+        slim = train_with_push(trunk, bench.data, budget, bench.cost, settings, seed, bench.keep)
+    cost = trunk.layout.cost(np.array([slim.widths[name] for name in trunk.layout.names]))
+    if getattr(cost, bench.cost) > budget:
+        raise BudgetMissed(f"the network has {getattr(cost, bench.cost)} {bench.cost}, more than {budget}")
+    measured = _save(request, bench, slim.network, slim.widths)
+    return {
+        **measured,
+        "epochs": settings.epochs,
+        "params": cost.params,
+        "macs": cost.macs,
+        "bytes": cost.bytes,
+        "violation": space.budget.violation(cost),
+        "seed": seed,
+    }
+
+
+def _save(request: Request, bench: Bench, network: nn.Module, widths: Mapping[str, int]) -> dict[str, float]:
+    """Keep the weights of a trained network with all that builds it again, and measure it and what the file gives."""
+    measured = measure_accuracy(network, bench.data.validation)
+    path = weights_path(bench.folder, request)
+    save_candidate(path, network, describe(request.genome, widths, bench))
+    bench.shelf.hand_over(path)
     reloaded, _ = load_candidate(path, factories=(bench.spec.name,))
     images, _ = next(bench.data.validation.first(64).batches(64))
     return {
         "accuracy": measured.accuracy,
         "loss": measured.loss,
-        "epochs": epochs + settings.epochs,
         "same_reloaded": largest_difference(network, place(reloaded, bench.data.train), images),
     }
 
 
-def train_on_shelf(
-    shelf: Shelf,
-    state: Path,
-    network: nn.Module,
-    data: Tensors,
-    settings: TrainSettings,
-    seed: int,
-    soft_labels: torch.Tensor | None,
-    until: int | None = None,
-) -> None:
-    """:func:`workers.train.train` with its state in a file of the shelf: gone on with by whichever machine is next."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    shelf.fetch(state)
-    try:
-        after_epoch = shelf.hand_over_at_times(state)
-        train(network, data, settings, seed, soft_labels, state, after_epoch=after_epoch, until=until)
-    except Preempted:
-        shelf.hand_over(state)
-        raise
-
-
-def describe(genome: Genome, candidate: Candidate, bench: Bench) -> CandidateFile:
+def describe(genome: Genome, widths: Mapping[str, int], bench: Bench) -> CandidateFile:
     """What must stand beside a candidate's weights to build it again anywhere."""
     return CandidateFile(
         spec=bench.spec,
         growth=genome.growth,
-        widths={name: len(channels) for name, channels in candidate.kept.items()},
+        widths=dict(widths),
         keep=bench.keep,
         genome=genome.text,
         class_names=bench.class_names,

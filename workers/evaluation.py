@@ -9,6 +9,9 @@ from spaces.genome import Genome
 
 PROBE, TUNE, INTERVAL, TRAIN, SCRATCH = "probe", "tune", "interval", "train", "scratch"
 RUNG, FINISH = "rung", "finish"
+BAR, PUSH_PRUNE = "bar", "push_prune"
+RECIPES = (BAR, PUSH_PRUNE)
+"""Stages in which a training method chooses channels itself; the genome says how many modules, and at which size."""
 PASSING = (PROBE, INTERVAL, RUNG)
 """Stages that candidates pass in numbers; the others are trainings to an end, each with its own run in MLflow."""
 PROBING = (PROBE, INTERVAL)
@@ -30,8 +33,8 @@ class Request:
         number: position in the run's order, from 0.
         stage: ``probe`` (no training), ``tune`` (fine-tuned for a little), ``interval`` (a member of a population,
             trained on for a little), ``rung`` (the beginning of a ``train``, which may go on from there), ``train``
-            (to the end), ``scratch`` (the same architecture, trained from fresh weights) or ``finish`` (trained on
-            after the search, by Ray Tune).
+            (to the end), ``scratch`` (the same architecture, trained from fresh weights), ``finish`` (trained on
+            after the search, by Ray Tune) or one of :data:`RECIPES`.
         origin: who asked: a strategy's name, or ``control:NAME`` for a control.
         repeat: 0, or the index of a repeated training with another seed.
         forecast: of a training: the accuracy that the surrogate expects, and the ends of its 90% interval. A note, no

@@ -16,6 +16,7 @@ from spaces.growth import Growth, grow_structure
 from spaces.layout import Layout
 from spaces.memory_format import fastest_format
 from spaces.networks import NetworkSpec
+from spaces.quantity import Measure
 from spaces.randomness import numpy_generator
 from workers.batches import TensorSplits, place, to_tensors
 from workers.data import Images, Splits
@@ -53,6 +54,7 @@ class RunSettings:
     probe: ProbeSettings
     probe_images: int
     scoring_images: int
+    cost: Measure = "params"
     tune_epochs: int = 1
     interval_epochs: int = 1
     varied: tuple[str, ...] = ()
@@ -169,6 +171,7 @@ def make_bench(data: VisibleData, settings: RunSettings, foundation: Foundation)
         training=settings.training,
         scratch_epochs=settings.base_training.epochs + settings.training.epochs,
         tune_epochs=settings.tune_epochs,
+        cost=settings.cost,
         interval_epochs=settings.interval_epochs,
         varied=settings.varied,
         seed=settings.seed,

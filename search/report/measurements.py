@@ -153,7 +153,8 @@ class Control:
     """A plain alternative trained at the chosen network's cost.
 
     Attributes:
-        name: uniform, sensitivity, random or scratch.
+        name: uniform, sensitivity, random, scratch, bar or push_prune.
+        params, macs, bytes: where seeds end at different sizes, on average.
         about: what it is, in one sentence.
         test: test accuracy per seed, in the order of ``Finals.chosen_test``.
         validation: validation accuracy per seed.

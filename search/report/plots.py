@@ -23,7 +23,7 @@ from search.report.scene import Scene, build_scene
 from search.report.units import time_unit
 from search.report.verdict import LABELS
 
-_CONTROL_MARKERS = ("s", "^", "v", "P", "h")
+_CONTROL_MARKERS = ("s", "^", "v", "P", "h", "<", ">")
 
 
 def draw_plots(table: pa.Table, finals: Finals) -> dict[str, bytes]:

@@ -16,6 +16,8 @@ LABELS = {
     "sensitivity": "sensitivity-then-bisect",
     "random": "random search",
     "scratch": "the same network from scratch",
+    "bar": "budget-aware gates",
+    "push_prune": "push and prune",
 }
 """Controls in words; a control that is not here goes by its own name."""
 

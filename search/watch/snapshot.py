@@ -24,12 +24,12 @@ from search.schema import SCHEMA
 from search.standing import CONCLUDING, ENDED, FINISHED, Standing, phase_of, read_standing
 from search.surrogate.record import FEWEST, ROLLING, rank_correlation
 from search.view import Course, seconds_left
-from workers.evaluation import FINISH, INTERVAL, OK, PROBE, PROBING, RUNG, SCRATCH, TRAIN, TUNE, is_control
+from workers.evaluation import FINISH, INTERVAL, OK, PROBE, PROBING, RECIPES, RUNG, SCRATCH, TRAIN, TUNE, is_control
 
 RATE_SECONDS = 300.0
 """The rate is that of the last five minutes."""
 
-STAGES = (PROBE, INTERVAL, TUNE, RUNG, TRAIN, SCRATCH, FINISH)
+STAGES = (PROBE, INTERVAL, TUNE, RUNG, TRAIN, SCRATCH, *RECIPES, FINISH)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from search.engine import run_engine
 from search.plan import PlanSettings, SearchPlan, course_counts
 from search.strategies import STRATEGIES
 from spaces.budget import Budget
-from workers.evaluation import FAILED, FINISH, OK, PROBE, RUNG, SCRATCH, TRAIN, Evaluation, Outcome, Request
+from workers.evaluation import FAILED, FINISH, OK, PROBE, RECIPES, RUNG, SCRATCH, TRAIN, Evaluation, Outcome, Request
 from workers.simulation import SimulatedCluster, lognormal_durations
 
 SETTINGS = PlanSettings(
@@ -114,6 +114,17 @@ def test_the_whole_course() -> None:
         (TRAIN, "control:random"): 2,
     }
     assert Counter(e.request.stage for e in evaluations) == course_counts(tiny_space(), SETTINGS)
+
+
+def test_recipes_are_controls_of_the_chosen_candidates_size() -> None:
+    settings = replace(SETTINGS, recipes=RECIPES)
+    evaluations = course(SearchPlan(tiny_space(), settings, 0.95, 3))
+    chosen = {e.request.genome for e in evaluations if e.request.origin == "control:chosen"}
+    for recipe in RECIPES:
+        own = [e.request for e in evaluations if e.request.stage == recipe]
+        assert [(r.origin, r.repeat) for r in own] == [(f"control:{recipe}", 1), (f"control:{recipe}", 2)]
+        assert {r.genome for r in own} == chosen
+    assert Counter(e.request.stage for e in evaluations) == course_counts(tiny_space(), settings)
 
 
 def test_without_controls_there_is_only_the_search() -> None:

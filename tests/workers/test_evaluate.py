@@ -13,14 +13,15 @@ import pytest
 import torch
 from small_bench import TRAINING, small_bench
 
-import workers.evaluate
+import workers.shelved
 from spaces.budget import Budget
+from spaces.quantity import Measure
 from workers.batches import place
 from workers.checkpoint import load_candidate
 from workers.evaluate import Bench, evaluate, weights_path
-from workers.evaluation import PROBE, SCRATCH, TRAIN, Request
+from workers.evaluation import PROBE, RECIPES, SCRATCH, TRAIN, Request
 from workers.measure.accuracy import measure_accuracy
-from workers.shelf import Shelf
+from workers.shelf import STATE, Shelf
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,35 @@ def test_what_is_known_of_a_candidate_is_reported(bench: Bench, stage: str) -> N
     assert outcome.metrics["epochs"] == {PROBE: 0, TRAIN: 2, SCRATCH: 4}[stage]
     assert outcome.seconds > 0
     assert bool(outcome.embedding) == (stage == PROBE)
+
+
+@pytest.mark.parametrize("stage", RECIPES)
+@pytest.mark.parametrize("cost", ["params", "macs"])
+def test_a_recipe_ends_within_the_size_of_the_candidate(bench: Bench, stage: str, cost: Measure) -> None:
+    bench = replace(bench, cost=cost)
+    request = request_of(bench, stage, seed=2, repeat=1)
+    outcome = evaluate(request, bench)
+    assert (outcome.status, outcome.message) == ("ok", "")
+    assert outcome.metrics[cost] <= getattr(bench.foundation.space.cost(request.genome), cost)
+    assert outcome.metrics["epochs"] == TRAINING.epochs
+    network, _ = load_candidate(weights_path(bench.folder, request))
+    assert sum(p.numel() for p in network.parameters()) == outcome.metrics["params"]
+    assert outcome.metrics["same_reloaded"] < 1e-4
+    measured = measure_accuracy(place(network, bench.data.train), bench.data.validation)
+    assert measured.accuracy == pytest.approx(outcome.metrics["accuracy"])
+    assert not list((bench.folder / "weights").glob(f"{weights_path(bench.folder, request).stem}*{STATE}"))
+
+
+@pytest.mark.parametrize("stage", RECIPES)
+def test_a_recipe_leaves_the_base_network_as_it_is_and_repeats_exactly(bench: Bench, stage: str) -> None:
+    request = request_of(bench, stage, seed=3)
+    before = copy.deepcopy(bench.foundation.trunk(request.genome).network.state_dict())
+    first, second = evaluate(request, bench), evaluate(request, bench)
+    assert first.metrics == second.metrics
+    after = bench.foundation.trunk(request.genome).network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    other = evaluate(replace(request, repeat=1), bench)
+    assert other.metrics["loss"] != first.metrics["loss"]
 
 
 @pytest.mark.parametrize("stage", [TRAIN, SCRATCH])
@@ -76,7 +106,7 @@ def test_a_training_cut_off_by_its_worker_ends_as_the_undisturbed_one(
 ) -> None:
     undisturbed = evaluate(request_of(bench, TRAIN, 3), bench)
     elsewhere = replace(bench, shelf=Shelf(tmp_path, tmp_path), _soft_labels={})
-    train = workers.evaluate.train
+    train = workers.shelved.train
 
     def cut_off(*args: Any, **kwargs: Any) -> None:
         def stop(_: int) -> None:
@@ -84,7 +114,7 @@ def test_a_training_cut_off_by_its_worker_ends_as_the_undisturbed_one(
 
         train(*args, **{**kwargs, "after_epoch": stop})
 
-    monkeypatch.setattr(workers.evaluate, "train", cut_off)
+    monkeypatch.setattr(workers.shelved, "train", cut_off)
     with pytest.raises(KeyboardInterrupt):
         evaluate(request_of(bench, TRAIN, 3), elsewhere)
     monkeypatch.undo()

@@ -44,7 +44,7 @@ def test_push_and_prune_ends_within_its_budget(measure: Measure, rounds: int) ->
     network = make_network()
     layout = make_layout(network, example_input(SHAPE))
     budget = make_quantity(layout, measure).count(layout.full()) // 3
-    small = push_and_prune(network, make_data(), budget, measure, TRAINING, rounds, 0)
+    small = push_and_prune(network, make_data(), budget, measure, TRAINING, rounds, 0).network
     after = make_layout(small, example_input(SHAPE))
     amount = make_quantity(after, measure).count(after.full())
     assert 0.5 * budget < amount <= budget
@@ -55,7 +55,7 @@ def test_push_and_prune_depends_on_its_seed_alone() -> None:
     ends = []
     for seed in (1, 1, 2):
         torch.manual_seed(len(ends))
-        ends.append(push_and_prune(make_network(), make_data(), 1000, "params", TRAINING, 2, seed).state_dict())
+        ends.append(push_and_prune(make_network(), make_data(), 1000, "params", TRAINING, 2, seed).network.state_dict())
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     assert any(ends[0][n].shape != ends[2][n].shape or not torch.equal(ends[0][n], ends[2][n]) for n in ends[0])
 
@@ -84,7 +84,7 @@ def test_epochs_are_dealt_out_evenly(epochs: int, parts: int) -> None:
 def test_greedy_growth_begins_at_its_parent(pruned: bool) -> None:
     network, data = make_network(), make_data()
     if pruned:
-        network = push_and_prune(network, data, 1000, "params", TRAINING, 1, 0)
+        network = push_and_prune(network, data, 1000, "params", TRAINING, 1, 0).network
     before = copy.deepcopy(network.state_dict())
     # Trials of no epochs show the functions themselves; whatever they gain is enough.
     found = grow_greedily(network, data, data, TrainSettings(epochs=0), 2, -1.0, 0)

@@ -12,11 +12,12 @@ from torch import nn
 from spaces.randomness import seed_for
 from workers.batches import place
 from workers.checkpoint import load_candidate, save_candidate
-from workers.evaluate import Bench, failure_of, largest_difference, train_on_shelf, weights_path
+from workers.evaluate import Bench, failure_of, largest_difference, weights_path
 from workers.evaluation import TRAIN, Request
 from workers.finish.leg import Finishing, Leg, LegResult
 from workers.limits import memory_limit
 from workers.measure.accuracy import measure_accuracy
+from workers.shelved import train_on_shelf
 from workers.tensors import CheckpointError, load_tensors
 from workers.train import Diverged
 from workers.training.progress import take_over

@@ -8,7 +8,8 @@ raise that threshold until accuracy suffers; here it is the least that meets a b
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,42 +31,65 @@ SCORING_IMAGES = 512
 BATCH_SIZE = 128
 
 
+@dataclass(frozen=True)
+class Slimmed:
+    """What a method has left of a network.
+
+    Attributes:
+        network: slim, trained, eval mode.
+        widths: channels per group of the layout that the whole network has.
+    """
+
+    network: nn.Module
+    widths: Mapping[str, int]
+
+
 def push_and_prune(
-    network: nn.Module, data: Tensors, budget: int, measure: Measure, training: TrainSettings, rounds: int, seed: int
-) -> nn.Module:
+    network: nn.Module,
+    data: Tensors,
+    budget: int,
+    measure: Measure,
+    training: TrainSettings,
+    rounds: int,
+    seed: int,
+    keep: Sequence[str] = (),
+) -> Slimmed:
     """Train and prune ``rounds`` times down to ``budget``, by equal ratios, and train what is left.
 
     Args:
-        network: on the device of ``data``; it is trained in place, and what comes back is a slim network of its class.
+        network: on the device of ``data``; it is trained in place.
         budget: in units of ``measure``.
         training: of all rounds together: its epochs are dealt out, each part with a schedule of its own. The last part
             is trained without push.
         rounds: at least 1.
+        keep: shell patterns of layers to keep from pruning.
 
     Raises:
         OutOfReach: not even one channel per group fits.
         Diverged: a loss is not finite.
     """
     shape = tuple(data.images.shape[1:])
-    first = make_layout(network, example_input((shape[0], shape[1], shape[2]), data.labels.device))
+    first = make_layout(network, example_input((shape[0], shape[1], shape[2]), data.labels.device), keep)
     check_reachable(first, make_quantity(first, measure), budget)
-    whole = None
+    widths, whole = dict(zip(first.names, first.full().tolist(), strict=True)), None
     for part, epochs in enumerate(deal(training.epochs, rounds + 1)):
         last = part == rounds
         settings = replace(training, epochs=epochs, push=0.0 if last else training.push)
         train(network, data, settings, seed_for(seed, "part", part))
         if last:
             break
-        layout = make_layout(network, example_input((shape[0], shape[1], shape[2]), data.labels.device))
+        layout = make_layout(network, example_input((shape[0], shape[1], shape[2]), data.labels.device), keep)
         quantity = make_quantity(layout, measure)
         now = quantity.count(layout.full())
         whole = whole or now
         present = max(budget, int(whole * (budget / whole) ** ((part + 1) / rounds)))
         sample = scoring_sample(data, seed)
         values = utilities(network, layout, sample, seed)
-        network = place(compact(network, layout, shed(layout, quantity, present, values)), data)
+        kept = shed(layout, quantity, present, values)
+        widths |= {name: len(channels) for name, channels in kept.items()}
+        network = place(compact(network, layout, kept), data)
         recalibrate(network, sample, BATCH_SIZE)
-    return network
+    return Slimmed(network, widths)
 
 
 def utilities(network: nn.Module, layout: Layout, scoring: Tensors, seed: int) -> np.ndarray:
