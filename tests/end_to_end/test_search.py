@@ -22,12 +22,14 @@ from workers.export import count_program, run_onnx, run_program
 
 pytestmark = pytest.mark.slow
 
+RECIPES = {"controls__recipes": ["bar", "push_prune"]}
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A finished tiny run by one worker: its folder, and what `niwaki search --json` said."""
     home = tmp_path_factory.mktemp("finished")
-    config = write_config(home, cluster__workers=1, export__formats=["onnx", "torch"])
+    config = write_config(home, cluster__workers=1, export__formats=["onnx", "torch"], **RECIPES)
     return home / "runs" / "tiny", run_json(home, "search", config)
 
 
@@ -39,14 +41,14 @@ def test_the_archive_holds_the_whole_course(finished: tuple[Path, dict[str, Any]
     assert sum(r["stage"] == "train" for r in own) == 4
     assert {r["origin"] for r in rows} == {
         "evolution",
-        *(f"control:{name}" for name in ("sensitivity", "uniform", "random", "scratch", "chosen")),
+        *(f"control:{name}" for name in ("sensitivity", "uniform", "random", "scratch", "bar", "push_prune", "chosen")),
     }
     assert all(r["status"] == "ok" for r in rows), [r["message"] for r in rows if r["status"] != "ok"]
 
 
 def test_the_answer_says_whether_each_control_was_beaten(finished: tuple[Path, dict[str, Any]]) -> None:
     verdicts = finished[1]["verdicts"]
-    assert {v["name"] for v in verdicts} == {"uniform", "sensitivity", "random", "scratch"}
+    assert {v["name"] for v in verdicts} == {"uniform", "sensitivity", "random", "scratch", "bar", "push_prune"}
     assert all("difference" in v for v in verdicts)
 
 
@@ -119,7 +121,7 @@ def test_a_finished_run_is_reported_again_without_a_cluster(finished: tuple[Path
 
 def test_a_driver_killed_at_random_moments_and_resumed(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     undisturbed = archive(finished[0])
-    config = write_config(tmp_path, tracking__enabled=False)
+    config = write_config(tmp_path, tracking__enabled=False, **RECIPES)
     folder = tmp_path / "runs" / "tiny"
     moments = sorted(np.random.default_rng().integers(0, undisturbed.num_rows, 2).tolist())
     for moment in moments:
@@ -139,7 +141,7 @@ def test_two_workers_killed_in_a_probe_and_in_a_training_give_the_archive_of_one
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     undisturbed = archive(finished[0])
-    config = write_config(tmp_path, tracking__enabled=False, cluster__workers=2)
+    config = write_config(tmp_path, tracking__enabled=False, cluster__workers=2, **RECIPES)
     folder = tmp_path / "runs" / "tiny"
     process = start(tmp_path, "search", config, "--quiet")
     wait_for_rows(process, folder, 5)
