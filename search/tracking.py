@@ -315,6 +315,9 @@ def import_mlflow() -> Any:
     # Read when MLflow is imported: its usage statistics would go out from machines whose owners never agreed.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # or its loggers report every table they create
+    # Else a server sends clients to the object store behind it, which they need not reach: they would wait for minutes.
+    for way in ("UPLOAD", "DOWNLOAD"):
+        os.environ.setdefault(f"MLFLOW_ENABLE_PROXY_MULTIPART_{way}", "false")
     from mlflow import MlflowClient
 
     return MlflowClient

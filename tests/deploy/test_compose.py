@@ -78,6 +78,22 @@ def test_workers_reach_neither_database_nor_store() -> None:
     assert all(composed()["networks"][name]["internal"] for name in ("cluster", "tracking", "storage"))
 
 
+def test_the_head_is_known_by_its_name_in_the_workers_network() -> None:
+    """It is in another network, too, and has an address in each."""
+    name = SERVICES["head"]["environment"]["NIWAKI_NODE_NAME"]
+    aliases = {network: (how or {}).get("aliases", []) for network, how in SERVICES["head"]["networks"].items()}
+    assert aliases == {"cluster": [name], "tracking": []}
+    assert "NIWAKI_NODE_NAME" not in SERVICES["worker"]["environment"]
+
+
+def test_homes_can_be_written() -> None:
+    """Not every engine gives a tmpfs over a folder of the image the mode that it was told; /tmp has it in any case."""
+    for name, service in SERVICES.items():
+        home = service["environment"].get("HOME") if service.get("environment") else None
+        assert home in (None, "/tmp"), name
+        assert any(mount.startswith("/tmp:") for mount in service["tmpfs"]), name
+
+
 def test_images_are_pinned() -> None:
     for name, service in SERVICES.items():
         image = service["image"]

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_images_are_pinned_and_run_as_nobody_special(file: Path) -> None:
             assert {f"!{place}" for place in (path, *map(str, Path(path).parents))} & sent, f"{path} is not sent"
     python = re.search(r"python:(?:\$\{PYTHON\}|(3\.\d+))|ARG PYTHON=(3\.\d+)", text)
     assert python is not None
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda"])
+def test_code_is_a_layer_of_its_own(name: str) -> None:
+    """Above the packages: a change of code must not send them again."""
+    packages, *_, code = re.findall(r"^COPY --from=build .*$", (DEPLOY / "images" / name).read_text(), re.MULTILINE)
+    assert packages.split()[-2:] == ["/opt/venv", "/opt/venv"]
+    assert code.split()[-2:] == ["/opt/code", "/opt/venv"]
 
 
 def test_images_hold_what_the_lock_pins_and_no_more() -> None:
@@ -161,6 +170,37 @@ def test_without_grpc_no_port_is_given_to_ray_client(stage: Stage) -> None:
     assert stage.run(NODE, "head", RAY_AUTH_TOKEN="x" * 32).returncode == 0
     assert "start --head" in stage.notes
     assert "client" not in stage.notes
+
+
+def test_a_machine_in_several_networks_is_known_by_the_address_of_a_name(stage: Stage) -> None:
+    stage.put("getent", '#!/bin/sh\n[ "$2" = head.cluster ] && echo "10.9.8.7 STREAM" && echo "10.9.8.6 STREAM"\n')
+    assert stage.run(NODE, "head", RAY_AUTH_TOKEN="x" * 32, NIWAKI_NODE_NAME="head.cluster").returncode == 0
+    assert "--node-ip-address=10.9.8.7 " in stage.notes
+    refused = stage.run(NODE, "head", RAY_AUTH_TOKEN="x" * 32, NIWAKI_NODE_NAME="nowhere")
+    assert refused.returncode == 2
+    assert "NIWAKI_NODE_NAME=nowhere" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("free", "most"),
+    [("2097152", "2040109056"), ("65536", None), ("50000000", None)],
+    ids=["a container's", "less than Ray takes", "a machine's"],
+)
+def test_objects_stay_in_shared_memory(stage: Stage, free: str, most: str | None) -> None:
+    """In kilobytes, as `df -P` tells it; the rest is Ray's own choice."""
+    stage.put(
+        "df", f'#!/bin/sh\necho "Filesystem 1024-blocks Used Available"\necho "shm {free} 0 {free} 0% /dev/shm"\n'
+    )
+    assert stage.run(NODE, "head", RAY_AUTH_TOKEN="x" * 32).returncode == 0
+    found = re.search(r"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES=(\d+)", stage.notes)
+    assert (found[1] if found else None) == most
+
+
+def test_ray_takes_the_limit_of_its_object_store() -> None:
+    limited = {**os.environ, "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "123456789"}
+    ask = "from ray._private.utils import resolve_object_store_memory as ask; print(ask(10**12))"
+    told = subprocess.run([sys.executable, "-c", ask], env=limited, capture_output=True, text=True, timeout=60)
+    assert told.stdout.strip() == "123456789", told.stderr
 
 
 def test_all_ports_are_documented(stage: Stage) -> None:

@@ -224,3 +224,7 @@ def test_what_is_registered_loads_and_predicts(tracked: dict[str, Any], server: 
         expected = deployed(images).numpy()
         np.testing.assert_allclose(load_registered("bonsai", "champion", store)(images).numpy(), expected, atol=1e-5)
     assert any(key.endswith("1.safetensors") for key in stored(server))
+    # Files went through the server: the store behind it is one that clients need not reach.
+    log = server.log.read_bytes()
+    assert b"/mlflow-artifacts/artifacts/" in log
+    assert not re.search(rb"/mlflow-artifacts/(presigned|mpu)/", log)
