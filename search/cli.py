@@ -549,6 +549,7 @@ def _tell(result: Result, as_json: bool) -> None:
 
 
 def _next_steps(config: SearchConfig, path: Path, finals: Finals) -> list[str]:
+    from search.report.wording import browsing
     from search.tracking import find_store
 
     niwaki, mlflow = _command("niwaki"), _command("mlflow")
@@ -561,7 +562,7 @@ def _next_steps(config: SearchConfig, path: Path, finals: Finals) -> list[str]:
         lines.append(f'registered           mlflow.pytorch.load_model("{finals.registered}")')
     if config.tracking.enabled:
         store = find_store(config.out, config.tracking.uri)
-        lines.append(f"browse the runs      {mlflow} ui --backend-store-uri {store.shown}")
+        lines.append(f"browse the runs      {browsing(store.shown, mlflow)}")
     lines.append(f"take another one     {niwaki} export {path} --max-params N --format onnx")
     lines.append(f"search on your own   {niwaki} inspect MODEL DATA, then change a copy of examples/digits.yaml")
     return lines

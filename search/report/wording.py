@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 
 UNKNOWN = "–"
@@ -121,3 +122,10 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     if len(names) > most:
         return ", ".join(names[:most]) + f" and {len(names) - most:,} more"
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
+
+
+def browsing(store: str, mlflow: str = "mlflow") -> str:
+    """Where the runs of the MLflow store at this URI are looked at: a server's own page, or that of a command."""
+    if store.startswith(("http:", "https:")):
+        return store
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(store)}"

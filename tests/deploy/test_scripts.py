@@ -229,7 +229,9 @@ def test_a_slurm_job_brings_its_own_token_and_takes_it_away(tmp_path: Path) -> N
     (checkout / "deploy" / "ray-node").write_bytes(NODE.read_bytes())
     (checkout / "deploy" / "ray-node").chmod(0o755)
     niwaki = checkout / ".venv" / "bin" / "niwaki"
-    niwaki.write_text(STUB + "exit 3\n")
+    # A search is not over before its workers are there; the job ends with it.
+    waits = 'until grep -q -e "start --address" "$TOLD"; do sleep 0.05; done\n'
+    niwaki.write_text(f"{STUB}{waits}exit 3\n")
     niwaki.chmod(0o755)
     job = {"SLURM_SUBMIT_DIR": str(checkout), "SLURM_JOB_ID": "4211", "SLURM_JOB_NODELIST": "node[1-2]"}
     job |= {"SLURM_CPUS_PER_TASK": "16", "SLURM_GPUS_ON_NODE": "1", "RAY_AUTH_TOKEN": "left over from a shell"}

@@ -18,6 +18,7 @@ from report_fixtures import archive, evaluations, finals
 from search.report import Detection, Finals, LayerWidth, read_finals, write_report
 from search.report.markup import Markup, join, tag
 from search.report.palette import DARK, LIGHT
+from search.report.wording import browsing
 from workers.evaluation import FAILED, Evaluation, Outcome
 
 EVIL = "<script>alert(1)</script>\"'&</style><img src=x onerror=alert(1)>"
@@ -234,3 +235,14 @@ def test_markup_escapes_text_and_keeps_markup() -> None:
 def test_every_colour_has_its_dark_one() -> None:
     assert LIGHT.keys() == DARK.keys()
     assert len(set(LIGHT.values())) == len(LIGHT)
+
+
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ("http://mlflow:5000", "http://mlflow:5000"),
+        ("sqlite:///my runs/mlflow.db", "mlflow ui --backend-store-uri 'sqlite:///my runs/mlflow.db'"),
+    ],
+)
+def test_a_server_shows_its_runs_itself(store: str, expected: str) -> None:
+    assert browsing(store) == expected

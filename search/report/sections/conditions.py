@@ -62,9 +62,7 @@ def onward(finals: Finals, run: Path) -> Markup:
         f"niwaki report {shlex.quote(str(run))}",
     ]
     if finals.tracking_uri:
-        address = _public(finals.tracking_uri)
-        served = address.startswith(("http:", "https:"))
-        commands.append(address if served else f"mlflow ui --backend-store-uri {shlex.quote(address)}")
+        commands.append(wording.browsing(_public(finals.tracking_uri)))
     registered = (
         tag("p", join("Registered as ", tag("code", finals.registered), "."))
         if finals.registered
