@@ -17,6 +17,7 @@ from spaces.foundation import Candidate, Foundation
 from spaces.genome import Genome
 from spaces.growth import Growth, grow_structure
 from spaces.inherit import inherit
+from spaces.layout import Cost
 from spaces.networks import NetworkSpec, build_network
 from spaces.quantity import Measure
 from spaces.randomness import seed_for, torch_generator
@@ -44,13 +45,15 @@ from workers.measure.latency import measure_latency
 from workers.member import load_member, member_path, save_member
 from workers.probe import ProbeSettings, probe
 from workers.recalibrate import recalibrate
-from workers.recipes.at_size import train_with_gates, train_with_push
+from workers.recipes.at_size import states_beside, train_with_gates, train_with_push
 from workers.shelf import STATE, Shelf
 from workers.shelved import train_on_shelf
 from workers.train import Diverged, Hopeless, TrainSettings, train
 
 FINISHED = "-finish"
 """Ending of the name of a finished candidate's files."""
+
+_ENDINGS = {FINISH: FINISHED, **{stage: f"-{stage}" for stage in (SCRATCH, *RECIPES)}}
 
 
 class BudgetMissed(RuntimeError):
@@ -106,10 +109,8 @@ class Bench:
 
 def weights_path(folder: Path, request: Request) -> Path:
     """Where the weights of a training go, in the run's folder."""
-    own = (SCRATCH, *RECIPES)
-    stage = FINISHED if request.stage == FINISH else f"-{request.stage}" if request.stage in own else ""
     repeat = f"-{request.repeat}" if request.repeat else ""
-    return folder / "weights" / f"{request.genome.id}{stage}{repeat}.safetensors"
+    return folder / "weights" / f"{request.genome.id}{_ENDINGS.get(request.stage, '')}{repeat}.safetensors"
 
 
 def evaluate(request: Request, bench: Bench) -> Outcome:
@@ -131,24 +132,13 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
 def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[float, ...]]:
     if request.stage in RECIPES:
         return _recipe(request, bench), ()
-    space = bench.foundation.space
     candidate, epochs = _start(request, bench)
     if request.stage == SCRATCH:
         candidate = replace(candidate, network=_fresh(candidate, bench, request))
     # A probe takes the network as surgery leaves it: on the device of its trunk, its images decide the memory format.
     network = candidate.network if request.stage == PROBE else place(candidate.network, bench.data.train)
-    cost = space.cost(request.genome)
-    params = sum(p.numel() for p in network.parameters())
-    if params != cost.params:
-        raise BudgetMissed(f"the network has {params} parameters, its genome promised {cost.params}")
     seed = seed_for(bench.seed, *request.purpose)
-    known: dict[str, float] = {
-        "params": params,
-        "macs": cost.macs,
-        "bytes": cost.bytes,
-        "violation": space.budget.violation(cost),
-        "seed": seed,
-    }
+    known = _known(network, bench.foundation.space.cost(request.genome), bench, seed)
     if request.stage in (TRAIN, SCRATCH):
         return {**_train(request, bench, candidate, seed, epochs), **known}, ()
     if request.stage == RUNG:
@@ -168,6 +158,15 @@ def _measure(request: Request, bench: Bench) -> tuple[dict[str, float], tuple[fl
         )
         known["latency_ms"] = timed["candidate"].median_ms
     return {**metrics, **known}, embedding
+
+
+def _known(network: nn.Module, cost: Cost, bench: Bench, seed: int) -> dict[str, float]:
+    """What is said of every network: its exact cost, how far that is from the budget, and its seed."""
+    params = sum(p.numel() for p in network.parameters())
+    if params != cost.params:
+        raise BudgetMissed(f"the network has {params} parameters, {cost.params} were promised")
+    violation = bench.foundation.space.budget.violation(cost)
+    return {"params": params, "macs": cost.macs, "bytes": cost.bytes, "violation": violation, "seed": seed}
 
 
 def _start(request: Request, bench: Bench) -> tuple[Candidate, int]:
@@ -254,30 +253,25 @@ def _train(request: Request, bench: Bench, candidate: Candidate, seed: int, epoc
 
 def _recipe(request: Request, bench: Bench) -> dict[str, float]:
     """A method trains the base network to the candidate's size, with as many epochs as a training has."""
-    space, trunk = bench.foundation.space, bench.foundation.trunk(request.genome)
-    budget = getattr(space.cost(request.genome), bench.cost)
+    trunk = bench.foundation.trunk(request.genome)
+    budget = getattr(bench.foundation.space.cost(request.genome), bench.cost)
     settings = _own_settings(request, bench)
     settings = replace(settings, epochs=settings.epochs if request.epochs is None else request.epochs)
     seed = seed_for(bench.seed, *request.purpose)
+    path = weights_path(bench.folder, request)
     if request.stage == BAR:
         soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
-        path = weights_path(bench.folder, request)
         slim = train_with_gates(trunk, bench.data, budget, bench.cost, settings, seed, soft_labels, bench.shelf, path)
     else:
         slim = train_with_push(trunk, bench.data, budget, bench.cost, settings, seed, bench.keep)
     cost = trunk.layout.cost(np.array([slim.widths[name] for name in trunk.layout.names]))
     if getattr(cost, bench.cost) > budget:
         raise BudgetMissed(f"the network has {getattr(cost, bench.cost)} {bench.cost}, more than {budget}")
+    known = _known(slim.network, cost, bench, seed)
     measured = _save(request, bench, slim.network, slim.widths)
-    return {
-        **measured,
-        "epochs": settings.epochs,
-        "params": cost.params,
-        "macs": cost.macs,
-        "bytes": cost.bytes,
-        "violation": space.budget.violation(cost),
-        "seed": seed,
-    }
+    for state in states_beside(path):
+        bench.shelf.remove(state)
+    return {**measured, **known, "epochs": settings.epochs}
 
 
 def _save(request: Request, bench: Bench, network: nn.Module, widths: Mapping[str, int]) -> dict[str, float]:

@@ -46,15 +46,15 @@ def train_with_gates(
         budget: in units of ``measure``.
         training: its distillation, batches, augmentation and rates serve both halves, other terms the second.
         soft_labels: see :func:`workers.train.train`; of the second half.
-        path: the states of the two halves are files of the shelf beside it while they are under way.
+        path: the halves' states are files of the shelf beside it (:func:`states_beside`), left to whoever calls.
 
     Raises:
         OutOfReach: not even one channel per group fits.
         Diverged: the loss is not finite.
     """
-    states = path.with_suffix(f".gates{STATE}"), path.with_suffix(STATE)
+    gates, after = states_beside(path)
     gated = replace(training, epochs=training.epochs // 2, ema=0.0)
-    with on_shelf(shelf, states[0]) as after_epoch:
+    with on_shelf(shelf, gates) as after_epoch:
         found = bar(
             trunk.network,
             trunk.layout,
@@ -63,16 +63,19 @@ def train_with_gates(
             gated,
             BarSettings(measure),
             seed_for(seed, "gates"),
-            states[0],
+            gates,
             after_epoch,
         )
     network = place(compact(found.network, trunk.layout, found.kept), data.train)
     recalibrate(network, data.calibration, BATCH_SIZE)
     tuning = replace(training, epochs=training.epochs - gated.epochs)
-    train_on_shelf(shelf, states[1], network, data.train, tuning, seed, soft_labels)
-    for state in states:
-        shelf.remove(state)
+    train_on_shelf(shelf, after, network, data.train, tuning, seed, soft_labels)
     return Slimmed(network, {name: len(channels) for name, channels in found.kept.items()})
+
+
+def states_beside(path: Path) -> tuple[Path, Path]:
+    """What :func:`train_with_gates` goes on from while gates train and after, for a trained network at ``path``."""
+    return path.with_suffix(f".gates{STATE}"), path.with_suffix(STATE)
 
 
 def train_with_push(
