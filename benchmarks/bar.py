@@ -29,7 +29,6 @@ from pruning_bench import (
     residual_base,
     soft_labels,
     some,
-    widest,
 )
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +39,7 @@ from spaces.layout import make_layout
 from spaces.networks import NetworkSpec, build_network
 from spaces.quantity import MEASURES, make_quantity
 from spaces.randomness import numpy_generator, seed_for, torch_generator
+from spaces.shedding import widest
 from spaces.surgery import compact
 from workers.bar import BarSettings, bar
 from workers.batches import place

@@ -27,7 +27,6 @@ from pruning_bench import (
     interval,
     load_set,
     some,
-    widest,
 )
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +38,7 @@ from spaces.layout import make_layout
 from spaces.networks import NetworkSpec, build_network
 from spaces.quantity import make_quantity
 from spaces.randomness import numpy_generator, seed_for, torch_generator
+from spaces.shedding import widest
 from workers.batches import Tensors, place
 from workers.measure.accuracy import measure_accuracy, predict
 from workers.recipes import grow_greedily, push_and_prune

@@ -23,7 +23,7 @@ from statistics import mean
 import numpy as np
 import torch
 from grow_push_prune import fresh, parameters
-from pruning_bench import SETS, ImageSet, by_criterion, finished, interval, load_set, some, widest
+from pruning_bench import SETS, ImageSet, by_criterion, finished, interval, load_set, some
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -32,6 +32,7 @@ from spaces.groups import example_input
 from spaces.layout import Layout, make_layout
 from spaces.quantity import make_quantity
 from spaces.randomness import seed_for
+from spaces.shedding import widest
 from workers.batches import Tensors
 from workers.threads import torch_threads
 from workers.train import TrainSettings, train

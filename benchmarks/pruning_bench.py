@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from spaces.criteria import resolve, score_groups
 from spaces.groups import example_input
 from spaces.layout import Layout, make_layout
-from spaces.quantity import Quantity
 from spaces.randomness import numpy_generator, seed_for, torch_generator
 from spaces.surgery import compact
 from workers.batches import Tensors, place, to_tensors
@@ -103,27 +102,6 @@ def residual_base(images: ImageSet, widths: Sequence[int], epochs: int, seed: in
         network = place(WideResidual(images.shape[0], images.classes, widths), images.train)
     train(network, images.train, TrainSettings(epochs=epochs, shift=1), seed_for(seed, "base"))
     return network, make_layout(network, example_input(images.shape))
-
-
-def widest(layout: Layout, quantity: Quantity, budget: int) -> np.ndarray:
-    """The widest uniform widths within ``budget``: one ratio, then one channel more by the order of what rounding took.
-
-    Without the second step a rival of few channels would leave a good part of its budget unused.
-    """
-
-    def at(ratio: float) -> np.ndarray:
-        return np.maximum(1, np.floor(ratio * layout.sizes)).astype(np.int64)
-
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if quantity.count(at(middle)) <= budget else (low, middle)
-    widths = at(low)
-    for group in np.argsort(widths - low * layout.sizes, kind="stable"):
-        wider = widths + (np.arange(len(widths)) == group)
-        if wider[group] <= layout.sizes[group] and quantity.count(wider) <= budget:
-            widths = wider
-    return widths
 
 
 def by_criterion(

@@ -13,11 +13,16 @@ class OutOfReach(ValueError):
 
 
 def shed(
-    layout: Layout, quantity: Quantity, budget: int, values: np.ndarray, least: float = -np.inf
+    layout: Layout,
+    quantity: Quantity,
+    budget: int,
+    values: np.ndarray,
+    least: float = -np.inf,
+    core: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Kept channels: those of value above ``least``, then without those of least value until ``budget`` is met.
 
-    Every group keeps its best channel.
+    Every group keeps its best channel, or as many of its best as ``core`` says (int ``[G]``, within ``budget``).
 
     Args:
         budget: in units of ``quantity``.
@@ -30,7 +35,12 @@ def shed(
     group = np.repeat(np.arange(len(layout.groups)), layout.sizes)
     ends = np.cumsum(layout.sizes)
     starts = ends - layout.sizes
-    best = [a + int(values[a:b].argmax()) for a, b in zip(starts, ends, strict=True)]
+    counts = np.ones_like(layout.sizes) if core is None else core.clip(1)
+    best = [
+        a + int(i)
+        for a, b, count in zip(starts, ends, counts, strict=True)
+        for i in np.argsort(-values[a:b], kind="stable")[:count]
+    ]
     kept = values > least
     kept[best] = True
     widths = np.bincount(group[kept], minlength=len(layout.groups))
@@ -55,3 +65,24 @@ def check_reachable(layout: Layout, quantity: Quantity, budget: int) -> None:
             f"budget: {budget:,} is less than {least:,}, the least that this network can be pruned to (one channel in "
             f"each of {len(layout.groups)} groups); ask for {least:,} or more, or for a smaller network"
         )
+
+
+def widest(layout: Layout, quantity: Quantity, budget: int) -> np.ndarray:
+    """The widest uniform widths within ``budget``: one ratio, then one channel more by the order of what rounding took.
+
+    Without the second step a rival of few channels would leave a good part of its budget unused.
+    """
+
+    def at(ratio: float) -> np.ndarray:
+        return np.maximum(1, np.floor(ratio * layout.sizes)).astype(np.int64)
+
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if quantity.count(at(middle)) <= budget else (low, middle)
+    widths = at(low)
+    for group in np.argsort(widths - low * layout.sizes, kind="stable"):
+        wider = widths + (np.arange(len(widths)) == group)
+        if wider[group] <= layout.sizes[group] and quantity.count(wider) <= budget:
+            widths = wider
+    return widths

@@ -19,11 +19,11 @@ from spaces.groups import example_input
 from spaces.layout import Layout, make_layout
 from spaces.networks import NetworkSpec, build_network
 from spaces.quantity import MEASURES, Measure, Quantity, make_quantity
-from spaces.shedding import OutOfReach, shed
+from spaces.shedding import OutOfReach, shed, widest
 from spaces.surgery import compact, masked
 from workers.bar import Barred, BarSettings, bar
 from workers.bar.barrier import CAP, barrier, bounds
-from workers.bar.gates import GatedObjective
+from workers.bar.gates import GatedObjective, core_widths
 from workers.bar.hard_concrete import ALIVE, chance, sample, settled
 from workers.bar.prune import fold
 from workers.batches import Tensors
@@ -132,7 +132,7 @@ def objective_of(measure: Measure, kind: str = "residual", share: float = 0.3) -
     quantity = make_quantity(layout, measure)
     first = 0.5 * torch.randn(int(layout.sizes.sum()), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     budget = int(share * quantity.count(layout.full()))
-    return GatedObjective(TRAINING, layout, budget, BarSettings(measure), first)
+    return GatedObjective(TRAINING, layout, budget, BarSettings(measure, core=0.0), first)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -164,6 +164,22 @@ def test_gradient_of_the_penalty_in_closed_form() -> None:
     assert push > 0
     assert objective.raw.grad is not None
     assert torch.allclose(objective.raw.grad / BarSettings.speed, expected, rtol=1e-4)
+
+
+def test_a_groups_likeliest_channels_are_not_pushed() -> None:
+    layout = layout_of("residual")
+    quantity = make_quantity(layout, "volume")
+    budget = int(0.3 * quantity.count(layout.full()))
+    first = torch.randn(int(layout.sizes.sum()), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    objective = GatedObjective(TRAINING, layout, budget, BarSettings("volume", core=0.5), first)
+    core = np.ceil(0.5 * widest(layout, quantity, budget))
+    objective.penalty(0.2).backward()
+    assert objective.raw.grad is not None
+    sizes = layout.sizes.tolist()
+    for own, pushed, count in zip(first.split(sizes), objective.raw.grad.split(sizes), core.tolist(), strict=True):
+        order = own.argsort(descending=True)
+        assert not pushed[order[: int(count)]].any()
+        assert bool((pushed[order[int(count) :]] > 0).all())
 
 
 def test_the_whole_loss() -> None:
@@ -230,19 +246,21 @@ def test_whatever_the_gates_say_the_network_lands_within_the_budget(data: st.Dat
     locations = np.array(data.draw(st.lists(st.integers(-5, 3), min_size=count, max_size=count)), dtype=float)
     least, whole = quantity.count(np.ones_like(layout.sizes)), quantity.count(layout.full())
     budget = data.draw(st.integers(least, whole))
-    kept = shed(layout, quantity, budget, locations, ALIVE)
+    core = core_widths(layout, quantity, budget, data.draw(st.sampled_from([0.0, 0.5, 1.0])))
+    kept = shed(layout, quantity, budget, locations, ALIVE, core)
     assert amount_of(layout, quantity, kept) <= budget
-    for group, own in zip(layout.groups, np.split(locations, np.cumsum(layout.sizes))[:-1], strict=True):
+    parts = np.split(locations, np.cumsum(layout.sizes))[:-1]
+    for group, own, least in zip(layout.groups, parts, core.clip(1), strict=True):
         stays = kept[group.name]
-        assert len(stays) >= 1
+        assert len(stays) >= least
         assert own[stays].max() == own.max()
-        assert len(stays) == 1 or bool((own[stays] > ALIVE).all())
+        assert len(stays) == least or bool((own[stays] > ALIVE).all())
         gone = np.setdiff1d(np.arange(group.size), stays)
         assert len(gone) == 0 or own[gone].max() <= own[stays].min(), "the least go first"
     alive = {
         g.name: own > ALIVE for g, own in zip(layout.groups, np.split(locations, np.cumsum(layout.sizes)), strict=False)
     }
-    if all(a.any() for a in alive.values()):
+    if all(a.sum() >= least for a, least in zip(alive.values(), core.clip(1), strict=True)):
         open_ = {name: np.flatnonzero(a) for name, a in alive.items()}
         if amount_of(layout, quantity, open_) <= budget:
             assert all(np.array_equal(kept[name], open_[name]) for name in kept), "nothing to repair"

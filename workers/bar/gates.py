@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from spaces.layout import Layout
 from spaces.quantity import Quantity, make_quantity
+from spaces.shedding import widest
 from workers.bar.barrier import barrier, bounds
 from workers.bar.hard_concrete import ALIVE, chance, sample
 from workers.bar.settings import BarSettings
@@ -43,6 +44,7 @@ class GatedObjective(Objective):
         self._full_amount = self._quantity.count(layout.full())
         # Adam's steps do not depend on a parameter's scale: one that is scaled up afterwards learns faster.
         self.raw = nn.Parameter(first / settings.speed)
+        self.core = core_widths(layout, self._quantity, budget, settings.core)
         sizes = torch.as_tensor(layout.sizes, device=first.device)
         self.register_buffer("_group", torch.repeat_interleave(torch.arange(len(sizes), device=first.device), sizes))
 
@@ -67,8 +69,19 @@ class GatedObjective(Objective):
         """λ · E[quantity] / whole · barrier: the barrier is counted, only the expectation has a gradient."""
         low, high = bounds(self._full_amount, self._budget, progress)
         push = barrier(self.amount(), low, high)
-        expected = self._quantity.expected(self._widths(chance(self.locations)))
+        pushed = torch.where(self._in_core(), self.locations.detach(), self.locations)
+        expected = self._quantity.expected(self._widths(chance(pushed)))
         return self._bar.strength * push * expected / self._full_amount
+
+    @torch.no_grad()
+    def _in_core(self) -> Tensor:
+        """Of each channel whether it is among the likeliest of its group, of which so many are left alone."""
+        inside = torch.zeros_like(self.raw, dtype=torch.bool)
+        sizes = self._layout.sizes.tolist()
+        parts = zip(torch.split(self.raw, sizes), torch.split(inside, sizes), self.core.tolist(), strict=True)
+        for locations, marks, count in parts:
+            marks[locations.topk(count).indices] = True
+        return inside
 
     def amount(self) -> int:
         """The quantity of the channels that are alive now."""
@@ -99,6 +112,11 @@ class GatedObjective(Objective):
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def core_widths(layout: Layout, quantity: Quantity, budget: int, share: float) -> np.ndarray:
+    """Channels per group that are not pushed: a share of those of a uniform network, rounded up, int64 ``[G]``."""
+    return np.ceil(share * widest(layout, quantity, budget)).astype(np.int64)
 
 
 def readers(layout: Layout) -> dict[str, np.ndarray]:

@@ -80,7 +80,7 @@ def bar(
     gated = copy.deepcopy(network)
     train(gated, data, training, seed, teacher, checkpoint, after_epoch, objective=objective)
     locations = objective.locations.detach()
-    kept = shed(layout, quantity, budget, locations.cpu().double().numpy(), ALIVE)
+    kept = shed(layout, quantity, budget, locations.cpu().double().numpy(), ALIVE, objective.core)
     fold(gated, layout, settled(locations) * _stays(layout, kept, locations))
     widths = np.array([len(kept[name]) for name in layout.names])
     return Barred(gated, kept, quantity.count(widths), objective.amount(), locations.cpu().double().numpy())

@@ -35,6 +35,10 @@ def alternatives(finals: Finals) -> Markup:
     )
 
 
+_SHORT = {"bar": "gates", "push_prune": "push, prune"}
+"""Beside an axis, where a control's own name would say nothing."""
+
+
 def _label(name: str) -> str:
     return LABELS.get(name, name)
 
@@ -99,7 +103,11 @@ def _rows(finals: Finals) -> list[tuple[str, tuple[float, ...], str, str]]:
     rows = []
     if any(map(math.isfinite, finals.chosen_test)):
         rows.append(("chosen", finals.chosen_test, "star", "chosen"))
-    rows += [(c.name, c.test, "circle", "control") for c in finals.controls if any(map(math.isfinite, c.test))]
+    rows += [
+        (_SHORT.get(c.name, c.name), c.test, "circle", "control")
+        for c in finals.controls
+        if any(map(math.isfinite, c.test))
+    ]
     return rows
 
 
@@ -143,7 +151,7 @@ def _differences(finals: Finals) -> Markup | None:
         open_ = verdict.beat is None
         figure.add_scatter(
             x=[middle],
-            y=[text(verdict.name)],
+            y=[text(_SHORT.get(verdict.name, verdict.name))],
             mode="markers",
             marker={
                 "size": 10,

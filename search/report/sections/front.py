@@ -15,7 +15,15 @@ from search.report.scene import Scene
 from search.report.sections.front_table import front_table
 from search.report.verdict import LABELS
 
-CONTROL_SYMBOLS = (("square", "■"), ("triangle-up", "▲"), ("triangle-down", "▼"), ("cross", "✚"), ("hexagon", "⬢"))
+CONTROL_SYMBOLS = (
+    ("square", "■"),
+    ("triangle-up", "▲"),
+    ("triangle-down", "▼"),
+    ("cross", "✚"),
+    ("hexagon", "⬢"),
+    ("triangle-left", "◀"),
+    ("triangle-right", "▶"),
+)
 """Plotly's name and the character of the symbol of each control."""
 
 
