@@ -188,6 +188,7 @@ class Contestant:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_contestant, args=(case, name, loaders, theirs))
         self._process.start()
+        theirs.close()  # so that reading ends where the process does
 
     def epoch(self) -> tuple[float, float]:
         """Train for an epoch from the same weights: seconds by the clock, and of CPU with the loaders'."""

@@ -550,6 +550,8 @@ class SearchConfig(Section):
             )
         if len(set(self.space.criteria)) != len(self.space.criteria):
             raise ValueError(f"space.criteria: {list(self.space.criteria)} names a criterion twice")
+        if len(set(self.controls.recipes)) != len(self.controls.recipes):
+            raise ValueError(f"controls.recipes: {list(self.controls.recipes)} names a recipe twice")
         clusters = self.space.criteria_clusters
         if clusters is not None and clusters > len(self.space.criteria):
             raise ValueError(

@@ -32,8 +32,10 @@ from spaces.space import Space
 from spaces.surgery import compact
 from workers.apart import Apart, Lost
 from workers.data import Images
+from workers.evaluation import PUSH_PRUNE
 from workers.limits import memory_limit, time_limit
 from workers.losses import make_objective
+from workers.measure.accuracy import last_linear
 from workers.prepare import base_network, checked_layout, load_base
 from workers.tensors import CheckpointError
 from workers.threads import torch_threads
@@ -207,6 +209,11 @@ def _check_losses(config: SearchConfig, network: nn.Module) -> None:
             make_objective(network, settings, torch_generator(config.seed, "survey"))
         except ValueError as error:
             raise ValueError(f"{section}: {error}") from None
+    if PUSH_PRUNE in config.controls.recipes and last_linear(network) is None:
+        raise ValueError(
+            "controls.recipes: push_prune shapes the features of a linear classifier, and the network has none; leave "
+            "push_prune out"
+        )
 
 
 def _check_outputs(network: nn.Module, spec: NetworkSpec, pixels: Tensor) -> None:

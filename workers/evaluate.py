@@ -22,6 +22,7 @@ from spaces.networks import NetworkSpec, build_network
 from spaces.quantity import Measure
 from spaces.randomness import seed_for, torch_generator
 from spaces.surgery import compact
+from workers.allocator import give_back_freed_memory
 from workers.batches import TensorSplits, place
 from workers.checkpoint import CandidateFile, load_candidate, save_candidate
 from workers.evaluation import (
@@ -126,6 +127,7 @@ def evaluate(request: Request, bench: Bench) -> Outcome:
             outcome = Outcome(request.number, OK, metrics=metrics, embedding=embedding)
     except Exception as error:
         outcome = _failure(request, *failure_of(error))
+    give_back_freed_memory()
     return replace(outcome, seconds=time.perf_counter() - started)
 
 
@@ -263,7 +265,7 @@ def _recipe(request: Request, bench: Bench) -> dict[str, float]:
         soft_labels = bench.soft_labels(request.genome) if settings.distillation else None
         slim = train_with_gates(trunk, bench.data, budget, bench.cost, settings, seed, soft_labels, bench.shelf, path)
     else:
-        slim = train_with_push(trunk, bench.data, budget, bench.cost, settings, seed, bench.keep)
+        slim = train_with_push(trunk, bench.data, budget, bench.cost, settings, seed, bench.keep, bench.shelf, path)
     cost = trunk.layout.cost(np.array([slim.widths[name] for name in trunk.layout.names]))
     if getattr(cost, bench.cost) > budget:
         raise BudgetMissed(f"the network has {getattr(cost, bench.cost)} {bench.cost}, more than {budget}")
@@ -278,7 +280,10 @@ def _save(request: Request, bench: Bench, network: nn.Module, widths: Mapping[st
     """Keep the weights of a trained network with all that builds it again, and measure it and what the file gives."""
     measured = measure_accuracy(network, bench.data.validation)
     path = weights_path(bench.folder, request)
-    save_candidate(path, network, describe(request.genome, widths, bench))
+    about = describe(request.genome, widths, bench)
+    if request.stage in RECIPES:
+        about = replace(about, genome="")  # no genome leads to these channels
+    save_candidate(path, network, about)
     bench.shelf.hand_over(path)
     reloaded, _ = load_candidate(path, factories=(bench.spec.name,))
     images, _ = next(bench.data.validation.first(64).batches(64))

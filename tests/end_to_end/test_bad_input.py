@@ -226,6 +226,7 @@ SETTINGS: dict[str, tuple[Changes, str]] = {
     "a negative seed": ({"seed": -1}, "seed: must be greater than or equal to 0"),
     "an unknown format": ({"export.formats": ["onx"]}, "export.formats.0: must be 'onnx' or 'torch', got 'onx'"),
     "no criteria": ({"space.criteria": []}, "space.criteria: "),
+    "a recipe twice": ({"controls.recipes": ["bar", "bar"]}, "controls.recipes: ['bar', 'bar'] names a recipe twice"),
     "a criterion twice": ({"space.criteria": ["l1", "l1"]}, "space.criteria: ['l1', 'l1'] names a criterion twice"),
     "more rounds than trainings": ({"search.rounds": 13}, "search.rounds (13) cannot exceed search.trainings (12)"),
     "more trainings than probes": ({"search.probes": 11}, "search.trainings (12) cannot exceed search.probes (11)"),

@@ -102,3 +102,5 @@ def test_losses_that_do_not_fit_the_network_are_refused_before_any_work(
     assert check(parse_config(config)).layout.groups
     with pytest.raises(ConfigError, match=rf"^{section}: .*{next(iter(setting))}.* has none; turn it off"):
         check(parse_config({**config, section: setting}))
+    with pytest.raises(ConfigError, match=r"^controls.recipes: .* has none; leave push_prune out"):
+        check(parse_config({**config, "controls": {"recipes": ["push_prune"]}}))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_bench import TRAINING, small_bench
 
-import workers.evaluate
+import workers.shelved
 from workers.checkpoint import load_candidate
 from workers.evaluate import Bench, evaluate, weights_path
 from workers.evaluation import FINISH, TRAIN, Outcome, Request
@@ -197,14 +197,14 @@ def test_states_are_forgotten_and_records_stay(bench: Bench) -> None:
 def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = workers.evaluate.train
+    real = workers.shelved.train
 
     def diverging(network: Any, data: Any, settings: Any, *rest: Any, until: int, **more: Any) -> None:
         if until == 2 and settings.learning_rate != bench.training.learning_rate:
             raise Diverged("the loss is not finite in epoch 1")
         real(network, data, settings, *rest, until=until, **more)
 
-    monkeypatch.setattr(workers.evaluate, "train", diverging)
+    monkeypatch.setattr(workers.shelved, "train", diverging)
     assert finish(bench, Tune(bench)).status == "ok"
     finishing = finishing_of(request_of(bench, FINISH), bench.folder)
     assert "nan" in (finishing.folder / "000-001.json").read_text()
@@ -214,7 +214,7 @@ def test_members_that_diverge_are_replaced_and_a_finish_of_which_all_do_fails(
 
     for path in finishing.folder.iterdir():
         path.unlink()
-    monkeypatch.setattr(workers.evaluate, "train", always)
+    monkeypatch.setattr(workers.shelved, "train", always)
     outcome = finish(bench, Tune(bench))
     assert (outcome.status, outcome.reason) == ("failed", "nan")
     assert "not finite" in outcome.message

@@ -54,6 +54,7 @@ def bar(
     seed: int,
     checkpoint: Path | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    soft_labels: Tensor | None = None,
 ) -> Barred:
     """Prune ``network`` to ``budget`` while it trains; it is left as it is, and is the teacher.
 
@@ -64,6 +65,7 @@ def bar(
         training: of gates and weights together, by cross-entropy and distillation (the paper's α, 0.9 at temperature 4
             there); other terms have no part in it.
         seed, checkpoint, after_epoch: see :func:`workers.train.train`.
+        soft_labels: logits of ``network`` on ``data``, float ``[N, K]``, where they are known already.
 
     Raises:
         OutOfReach: not even one channel per group fits.
@@ -74,7 +76,7 @@ def bar(
         raise ValueError(f"ema: gates are not averaged with the weights, so it must be 0 here, got {training.ema}")
     quantity = make_quantity(layout, settings.measure)
     check_reachable(layout, quantity, budget)
-    teacher = predict(network, data) if training.distillation else None
+    teacher = predict(network, data) if training.distillation and soft_labels is None else soft_labels
     first = first_locations(layout, torch_generator(seed, "gates")).to(data.labels.device)
     objective = GatedObjective(training, layout, budget, settings, first)
     gated = copy.deepcopy(network)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from spaces.foundation import Trunk
 from spaces.quantity import Measure
@@ -44,16 +44,17 @@ def train_with_gates(
     Args:
         trunk: its network is left as it is, and is the teacher of both halves.
         budget: in units of ``measure``.
-        training: its distillation, batches, augmentation and rates serve both halves, other terms the second.
-        soft_labels: see :func:`workers.train.train`; of the second half.
+        training: of both halves; the first is without ``ema``, ``give_up`` and other losses than those of labels and
+            teacher.
+        soft_labels: see :func:`workers.train.train`.
         path: the halves' states are files of the shelf beside it (:func:`states_beside`), left to whoever calls.
 
     Raises:
         OutOfReach: not even one channel per group fits.
         Diverged: the loss is not finite.
     """
-    gates, after = states_beside(path)
-    gated = replace(training, epochs=training.epochs // 2, ema=0.0)
+    gates, after = states_beside(path)[:2]
+    gated = replace(training, epochs=(training.epochs + 1) // 2, ema=0.0, give_up=0.0)
     with on_shelf(shelf, gates) as after_epoch:
         found = bar(
             trunk.network,
@@ -65,6 +66,7 @@ def train_with_gates(
             seed_for(seed, "gates"),
             gates,
             after_epoch,
+            soft_labels,
         )
     network = place(compact(found.network, trunk.layout, found.kept), data.train)
     recalibrate(network, data.calibration, BATCH_SIZE)
@@ -73,9 +75,9 @@ def train_with_gates(
     return Slimmed(network, {name: len(channels) for name, channels in found.kept.items()})
 
 
-def states_beside(path: Path) -> tuple[Path, Path]:
-    """What :func:`train_with_gates` goes on from while gates train and after, for a trained network at ``path``."""
-    return path.with_suffix(f".gates{STATE}"), path.with_suffix(STATE)
+def states_beside(path: Path) -> tuple[Path, ...]:
+    """What a method goes on from, a file for each of its parts, where its network will be at ``path``."""
+    return tuple(path.with_suffix(f".{part}{STATE}") for part in range(ROUNDS + 1))
 
 
 def train_with_push(
@@ -86,6 +88,8 @@ def train_with_push(
     training: TrainSettings,
     seed: int,
     keep: Sequence[str],
+    shelf: Shelf,
+    path: Path,
 ) -> Slimmed:
     """Push and prune by turns (:func:`workers.recipes.push_and_prune`), without a teacher.
 
@@ -93,11 +97,18 @@ def train_with_push(
         trunk: its network is left as it is.
         budget: in units of ``measure``.
         keep: shell patterns of layers to keep from pruning.
+        path: as in :func:`train_with_gates`.
 
     Raises:
         OutOfReach: not even one channel per group fits.
         Diverged: the loss is not finite.
+        ValueError: no linear classifier ends the network; or see :func:`workers.recipes.push_and_prune`.
     """
+    states = states_beside(path)
+
+    def train_part(part: int, network: nn.Module, settings: TrainSettings, seed: int) -> None:
+        train_on_shelf(shelf, states[part], network, data.train, settings, seed, None)
+
     network = place(copy.deepcopy(trunk.network), data.train)
     settings = replace(training, push=training.push or PUSH)
-    return push_and_prune(network, data.train, budget, measure, settings, ROUNDS, seed, keep)
+    return push_and_prune(network, data.train, budget, measure, settings, ROUNDS, seed, keep, train_part)

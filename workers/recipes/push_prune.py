@@ -8,7 +8,7 @@ raise that threshold until accuracy suffers; here it is the least that meets a b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,9 @@ from spaces.surgery import compact
 from workers.batches import Tensors, place
 from workers.recalibrate import recalibrate
 from workers.train import TrainSettings, train
+
+TrainPart = Callable[[int, nn.Module, TrainSettings, int], None]
+"""(part, network, settings, seed): trains the network in place."""
 
 SCORING_IMAGES = 512
 BATCH_SIZE = 128
@@ -53,6 +56,7 @@ def push_and_prune(
     rounds: int,
     seed: int,
     keep: Sequence[str] = (),
+    train_part: TrainPart | None = None,
 ) -> Slimmed:
     """Train and prune ``rounds`` times down to ``budget``, by equal ratios, and train what is left.
 
@@ -63,10 +67,12 @@ def push_and_prune(
             is trained without push.
         rounds: at least 1.
         keep: shell patterns of layers to keep from pruning.
+        train_part: trains part i, in place of :func:`workers.train.train`; for trainings that are resumed.
 
     Raises:
         OutOfReach: not even one channel per group fits.
         Diverged: a loss is not finite.
+        ValueError: groups are named by positions of channels, which pruning moves.
     """
     shape = tuple(data.images.shape[1:])
     first = make_layout(network, example_input((shape[0], shape[1], shape[2]), data.labels.device), keep)
@@ -75,7 +81,11 @@ def push_and_prune(
     for part, epochs in enumerate(deal(training.epochs, rounds + 1)):
         last = part == rounds
         settings = replace(training, epochs=epochs, push=0.0 if last else training.push)
-        train(network, data, settings, seed_for(seed, "part", part))
+        own = seed_for(seed, "part", part)
+        if train_part is None:
+            train(network, data, settings, own)
+        else:
+            train_part(part, network, settings, own)
         if last:
             break
         layout = make_layout(network, example_input((shape[0], shape[1], shape[2]), data.labels.device), keep)
@@ -86,6 +96,9 @@ def push_and_prune(
         sample = scoring_sample(data, seed)
         values = utilities(network, layout, sample, seed)
         kept = shed(layout, quantity, present, values)
+        moved = sorted(kept.keys() - widths.keys())
+        if moved:
+            raise ValueError(f"{moved[0]}: channels that share a layer cannot be followed through two rounds")
         widths |= {name: len(channels) for name, channels in kept.items()}
         network = place(compact(network, layout, kept), data)
         recalibrate(network, sample, BATCH_SIZE)
