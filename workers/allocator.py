@@ -20,9 +20,8 @@ _M_MMAP_THRESHOLD = -3
 def keep_freed_memory() -> bool:
     """Let this process use freed memory again where it would give it back; whether the C library can be told to.
 
-    A step of a training frees what the one before it freed. By default glibc returns large blocks to the kernel, which
-    hands them out again page by page, zeroed: a seventh of a training's time at 32×32 pixels
-    (``benchmarks/throughput.py``). Elsewhere than on glibc nothing is done.
+    A step of a training takes what the one before it freed. By default glibc returns large blocks to the kernel, which
+    hands them out again page by page, zeroed, at every step. Elsewhere than on glibc nothing is done.
     """
     if not _glibc():
         return False

@@ -1,7 +1,7 @@
 """1×1 convolutions as matrix products while a network is trained on a CPU.
 
 On images in channels-last format the two are the same numbers in the same place, and a convolution of few channels
-takes oneDNN two to three times as long as the product with both its gradients (``benchmarks/throughput.py``).
+takes oneDNN longer than the product with its gradients takes.
 """
 
 from __future__ import annotations

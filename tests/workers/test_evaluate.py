@@ -101,10 +101,11 @@ def test_a_training_is_the_same_again_and_another_when_repeated(bench: Bench, tm
     assert evaluate(request_of(bench, TRAIN, 2, repeat=1), bench).metrics["loss"] != first.metrics["loss"]
 
 
+@pytest.mark.parametrize("stage", [TRAIN, *RECIPES])
 def test_a_training_cut_off_by_its_worker_ends_as_the_undisturbed_one(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    undisturbed = evaluate(request_of(bench, TRAIN, 3), bench)
+    undisturbed = evaluate(request_of(bench, stage, 3), bench)
     elsewhere = replace(bench, shelf=Shelf(tmp_path, tmp_path), _soft_labels={})
     train = workers.shelved.train
 
@@ -116,10 +117,10 @@ def test_a_training_cut_off_by_its_worker_ends_as_the_undisturbed_one(
 
     monkeypatch.setattr(workers.shelved, "train", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(request_of(bench, TRAIN, 3), elsewhere)
+        evaluate(request_of(bench, stage, 3), elsewhere)
     monkeypatch.undo()
     assert list((tmp_path / "weights").glob("*.checkpoint"))
-    assert evaluate(request_of(bench, TRAIN, 3), elsewhere).metrics == undisturbed.metrics
+    assert evaluate(request_of(bench, stage, 3), elsewhere).metrics == undisturbed.metrics
     assert not list((tmp_path / "weights").glob("*.checkpoint"))
 
 
